@@ -1,0 +1,234 @@
+//! The one interface over both executors: WebGPU (natively Vulkan, Metal, DirectX 12), and the CPU.
+
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::cpu::{self, Cpu};
+use crate::gpu::{self, Gpu, GpuOptions};
+use crate::recording::Recording;
+use crate::tensor::Tensor;
+use crate::{CancelFlag, Error, Result};
+
+/// Which executor the caller wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// WebGPU, or the CPU where there is no adapter.
+    #[default]
+    Auto,
+    /// WebGPU or an error.
+    WebGpu,
+    /// The CPU.
+    Cpu,
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    /// # Errors
+    /// [`Error::OptionInvalid`] for anything but `auto`, `webgpu` and `cpu`.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "webgpu" => Ok(Self::WebGpu),
+            "cpu" => Ok(Self::Cpu),
+            other => Err(Error::OptionInvalid {
+                option: "device".into(),
+                expected: "\"auto\", \"webgpu\" or \"cpu\"".into(),
+                found: format!("{other:?}"),
+            }),
+        }
+    }
+}
+
+/// Runs recordings, and holds the memory of resident tensors.
+#[derive(Debug)]
+pub enum Executor {
+    /// On a GPU, or a software adapter of one.
+    Gpu(Box<Gpu>),
+    /// In plain Rust.
+    Cpu(CpuChoice),
+}
+
+/// The CPU executor, and why it was chosen.
+#[derive(Debug, Default)]
+pub struct CpuChoice {
+    /// The executor.
+    pub cpu: Cpu,
+    /// Why it is not WebGPU, when that was wanted.
+    pub reason: Option<Error>,
+}
+
+/// A recording that was prepared by an executor, and runs on it alone.
+#[derive(Debug)]
+pub enum Program {
+    /// Of the GPU.
+    Gpu(gpu::Program),
+    /// Of the CPU.
+    Cpu(cpu::Program),
+}
+
+/// What runs the work, for people and for bug reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecutorInfo {
+    /// `webgpu` or `cpu`.
+    pub device: &'static str,
+    /// The adapter's name; browsers may mask it.
+    pub name: String,
+    /// Whether it is a software adapter, which is far slower than the CPU executor.
+    pub software: bool,
+    /// Why it is not WebGPU, when that was wanted.
+    pub reason: Option<String>,
+}
+
+impl From<Gpu> for Executor {
+    fn from(gpu: Gpu) -> Self {
+        Self::Gpu(Box::new(gpu))
+    }
+}
+
+impl From<Cpu> for Executor {
+    fn from(cpu: Cpu) -> Self {
+        Self::Cpu(CpuChoice { cpu, reason: None })
+    }
+}
+
+impl Executor {
+    /// Opens the device of the caller's choice.
+    ///
+    /// # Errors
+    /// [`Error::DeviceUnavailable`] when WebGPU was asked for and there is no adapter.
+    pub async fn open(choice: DeviceChoice, options: &GpuOptions) -> Result<Self> {
+        if choice == DeviceChoice::Cpu {
+            return Ok(Cpu::new().into());
+        }
+        match Gpu::create(options).await {
+            Ok(gpu) => Ok(gpu.into()),
+            Err(reason) if choice == DeviceChoice::Auto => {
+                Ok(Self::Cpu(CpuChoice { reason: Some(reason), ..CpuChoice::default() }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What was opened.
+    pub fn info(&self) -> ExecutorInfo {
+        match self {
+            Self::Gpu(gpu) => ExecutorInfo {
+                device: "webgpu",
+                name: gpu.info().name.clone(),
+                software: gpu.info().software,
+                reason: None,
+            },
+            Self::Cpu(CpuChoice { reason, .. }) => ExecutorInfo {
+                device: "cpu",
+                name: "CPU".into(),
+                software: false,
+                reason: reason.as_ref().map(ToString::to_string),
+            },
+        }
+    }
+
+    /// The limits that recordings are planned for; the CPU has none.
+    pub fn limits(&self) -> Option<&gpu::Limits> {
+        match self {
+            Self::Gpu(gpu) => Some(gpu.limits()),
+            Self::Cpu(_) => None,
+        }
+    }
+
+    /// Fills a resident tensor, or the part that a view covers, allocating it on first use.
+    ///
+    /// # Errors
+    /// As [`Gpu::upload`] and [`Cpu::upload`].
+    pub fn upload(&self, tensor: &Tensor, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Gpu(gpu) => gpu.upload(tensor, bytes),
+            Self::Cpu(CpuChoice { cpu, .. }) => cpu.upload(tensor, bytes),
+        }
+    }
+
+    /// Makes a recording ready to run, allocating the residents that have no memory yet (zeroed).
+    ///
+    /// # Errors
+    /// As [`Gpu::prepare`] and [`Cpu::prepare`].
+    pub fn prepare(&self, recording: Recording) -> Result<Program> {
+        match self {
+            Self::Gpu(gpu) => gpu.prepare(recording).map(Program::Gpu),
+            Self::Cpu(CpuChoice { cpu, .. }) => cpu.prepare(recording).map(Program::Cpu),
+        }
+    }
+
+    /// Runs a program once.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] for a program of the other executor, and as [`Gpu::run`] and [`Cpu::run`].
+    pub async fn run(&self, program: &Program, cancel: &CancelFlag) -> Result<()> {
+        match (self, program) {
+            (Self::Gpu(gpu), Program::Gpu(program)) => gpu.run(program, cancel).await,
+            (Self::Cpu(CpuChoice { cpu, .. }), Program::Cpu(program)) => cpu.run(program, cancel).await,
+            _ => Err(Error::WrongState {
+                call: "run",
+                reason: "the program was prepared by another executor".into(),
+            }),
+        }
+    }
+
+    /// The elements of a resident tensor's view, little endian.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`] and [`Cpu::read`].
+    pub async fn read(&self, tensor: &Tensor) -> Result<Vec<u8>> {
+        match self {
+            Self::Gpu(gpu) => gpu.read(tensor).await,
+            Self::Cpu(CpuChoice { cpu, .. }) => cpu.read(tensor).await,
+        }
+    }
+
+    /// Frees a resident tensor.
+    pub fn release(&self, tensor: &Tensor) {
+        match self {
+            Self::Gpu(gpu) => gpu.release(tensor),
+            Self::Cpu(CpuChoice { cpu, .. }) => cpu.release(tensor),
+        }
+    }
+
+    /// Bytes of residents and of live programs.
+    pub fn allocated_bytes(&self) -> u64 {
+        match self {
+            Self::Gpu(gpu) => gpu.allocated_bytes(),
+            Self::Cpu(CpuChoice { cpu, .. }) => cpu.allocated_bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read_by_name() {
+        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        assert_eq!("webgpu".parse(), Ok(DeviceChoice::WebGpu));
+        assert_eq!("cpu".parse(), Ok(DeviceChoice::Cpu));
+        assert_eq!("GPU".parse::<DeviceChoice>().unwrap_err().code(), "option_invalid");
+    }
+
+    #[test]
+    fn without_an_adapter_auto_is_the_cpu_and_webgpu_an_error() {
+        let options = GpuOptions { adapter: Some("no adapter has this name".into()), ..Default::default() };
+        let open = |choice| pollster::block_on(Executor::open(choice, &options));
+        assert_eq!(open(DeviceChoice::WebGpu).unwrap_err().code(), "device_unavailable");
+        let info = open(DeviceChoice::Auto).unwrap().info();
+        assert_eq!(info.device, "cpu");
+        assert!(info.reason.is_some_and(|reason| reason.contains("no adapter has this name")));
+    }
+
+    #[test]
+    fn the_cpu_says_that_it_is_the_cpu() {
+        let executor = pollster::block_on(Executor::open(DeviceChoice::Cpu, &GpuOptions::default())).unwrap();
+        let info = executor.info();
+        assert_eq!((info.device, info.software, info.reason), ("cpu", false, None));
+    }
+}

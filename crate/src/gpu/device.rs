@@ -1,0 +1,233 @@
+//! Finding a device, with its limits and features detected; errors that arrive later, as typed errors.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::dispatch::Kernel;
+use super::execute::Pace;
+use super::limits::Limits;
+use super::memory::Allocation;
+use super::program::Pipeline;
+use crate::{Error, Result};
+
+/// Restrictions and switches, for tests and for measuring; the default asks the device for everything it has.
+#[derive(Debug, Clone, Default)]
+pub struct GpuOptions {
+    /// Natively, the adapter whose name contains this, in any case; by default the one that `WGPU_ADAPTER_NAME` names, or
+    /// else the fastest. Browsers choose themselves.
+    pub adapter: Option<String>,
+    /// At most this binding size in bytes, though the device allows more.
+    pub max_binding: Option<u64>,
+    /// At most this buffer size in bytes, though the device allows more.
+    pub max_buffer: Option<u64>,
+    /// At most this much work in a dispatch that can be split.
+    pub max_dispatch_flops: Option<u64>,
+    /// Which family of kernels; by default the barrier-free one on software adapters only.
+    pub barrier_free: Option<bool>,
+    /// Measure GPU time by shader ([`Gpu::timings`]); needs timestamp queries, and every dispatch becomes a pass of its own.
+    pub timings: bool,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterInfo {
+    /// As the driver states it; browsers may mask it.
+    pub name: String,
+    /// Vulkan, Metal, Dx12 or BrowserWebGpu.
+    pub backend: String,
+    /// Whether it runs on the CPU.
+    pub software: bool,
+    /// Whether it has f16 arithmetic.
+    pub f16: bool,
+    /// Whether it has subgroup operations.
+    pub subgroups: bool,
+    /// Whether it can time its own work.
+    pub timestamps: bool,
+}
+
+/// A device with its queue, the resident tensors' buffers and the compiled pipelines.
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) limits: Limits,
+    pub(super) options: GpuOptions,
+    pub(super) status: Status,
+    pub(super) allocated: Rc<Cell<u64>>,
+    pub(super) peak: Cell<u64>,
+    pub(super) residents: RefCell<HashMap<u64, Rc<Allocation>>>,
+    pub(super) pipelines: RefCell<HashMap<Kernel, Rc<Pipeline>>>,
+    pub(super) pace: RefCell<Pace>,
+    pub(super) timings: RefCell<HashMap<&'static str, f64>>,
+    info: AdapterInfo,
+}
+
+impl Gpu {
+    /// Opens the fastest adapter, or natively the one that [`GpuOptions::adapter`] or `WGPU_ADAPTER_NAME` names.
+    ///
+    /// # Errors
+    /// [`Error::DeviceUnavailable`] when there is none, or it lacks what WebGPU guarantees.
+    pub async fn create(options: &GpuOptions) -> Result<Self> {
+        let unavailable = |reason: String| Error::DeviceUnavailable { reason };
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        let adapter = find_adapter(&instance, options.adapter.as_deref()).await?;
+        let info = describe(&adapter);
+        let (guaranteed, has) = (wgpu::Limits::default(), adapter.limits());
+        let required_limits = wgpu::Limits {
+            max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
+            max_buffer_size: has.max_buffer_size,
+            max_compute_workgroup_storage_size: has.max_compute_workgroup_storage_size,
+            ..guaranteed
+        };
+        let mut required_features = wgpu::Features::empty();
+        required_features.set(wgpu::Features::TIMESTAMP_QUERY, options.timings && info.timestamps);
+        let request = wgpu::DeviceDescriptor { required_limits, required_features, ..Default::default() };
+        let (device, queue) =
+            adapter.request_device(&request).await.map_err(|error| unavailable(error.to_string()))?;
+        let limits = limits(&device.limits(), info.software, options);
+        Ok(Self {
+            status: Status::watch(&device),
+            pace: RefCell::new(Pace::new(limits.max_dispatch_flops)),
+            limits,
+            options: options.clone(),
+            allocated: Rc::default(),
+            peak: Cell::default(),
+            residents: RefCell::default(),
+            pipelines: RefCell::default(),
+            timings: RefCell::default(),
+            info,
+            device,
+            queue,
+        })
+    }
+
+    /// What was found.
+    pub fn info(&self) -> &AdapterInfo {
+        &self.info
+    }
+
+    /// The limits that recordings are planned for.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// GPU seconds by shader since the device was opened; empty unless [`GpuOptions::timings`] is on and supported.
+    pub fn timings(&self) -> HashMap<&'static str, f64> {
+        self.timings.borrow().clone()
+    }
+
+    /// Ends the device as a driver reset would: every later call fails with [`Error::DeviceLost`].
+    pub fn lose(&self) {
+        self.status.lock().lost = Some("it was closed".into());
+        self.device.destroy();
+    }
+
+    /// Whether dispatches are timed.
+    pub(super) fn timed(&self) -> bool {
+        self.options.timings && self.info.timestamps
+    }
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gpu").field("info", &self.info).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+#[cfg_attr(target_arch = "wasm32", allow(unused_variables))]
+async fn find_adapter(instance: &wgpu::Instance, wanted: Option<&str>) -> Result<wgpu::Adapter> {
+    let unavailable = |reason: String| Error::DeviceUnavailable { reason };
+    #[cfg(not(target_arch = "wasm32"))]
+    if let Some(wanted) = wanted.map(str::to_owned).or_else(|| std::env::var("WGPU_ADAPTER_NAME").ok()) {
+        let adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
+        let name = |a: &wgpu::Adapter| a.get_info().name.to_lowercase();
+        let found = adapters.into_iter().find(|a| name(a).contains(&wanted.to_lowercase()));
+        return found.ok_or_else(|| unavailable(format!("no adapter is named {wanted}")));
+    }
+    let options = wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::HighPerformance,
+        ..Default::default()
+    };
+    instance.request_adapter(&options).await.map_err(|error| unavailable(error.to_string()))
+}
+
+fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
+    let (info, features) = (adapter.get_info(), adapter.features());
+    let name = info.name.to_lowercase();
+    // A browser may mask the type of the adapter, or its name; wgpu turns `isFallbackAdapter` into the type.
+    let software = info.device_type == wgpu::DeviceType::Cpu
+        || ["llvmpipe", "swiftshader", "microsoft basic"].iter().any(|n| name.contains(n));
+    AdapterInfo {
+        name: info.name,
+        backend: format!("{:?}", info.backend),
+        software,
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        subgroups: features.contains(wgpu::Features::SUBGROUP),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+    }
+}
+
+fn limits(device: &wgpu::Limits, software: bool, options: &GpuOptions) -> Limits {
+    let cap = |limit: u64, most: Option<u64>| most.map_or(limit, |most| limit.min(most));
+    let dispatch = if software { Limits::SOFTWARE_DISPATCH_FLOPS } else { Limits::HARDWARE_DISPATCH_FLOPS };
+    Limits {
+        // Whole vectors: some drivers state a limit one short of a power of two.
+        max_binding: cap(device.max_storage_buffer_binding_size, options.max_binding) & !15,
+        max_buffer: cap(device.max_buffer_size, options.max_buffer) & !15,
+        offset_alignment: device
+            .min_storage_buffer_offset_alignment
+            .max(device.min_uniform_buffer_offset_alignment)
+            .into(),
+        max_workgroups: device.max_compute_workgroups_per_dimension,
+        workgroup_memory: device.max_compute_workgroup_storage_size,
+        max_dispatch_flops: options.max_dispatch_flops.unwrap_or(dispatch),
+        barrier_free: options.barrier_free.unwrap_or(software),
+    }
+}
+
+/// What went wrong since the last call; the device reports through callbacks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Status(Arc<Mutex<Faults>>);
+
+#[derive(Debug, Default)]
+struct Faults {
+    lost: Option<String>,
+    error: Option<Error>,
+}
+
+impl Status {
+    fn watch(device: &wgpu::Device) -> Self {
+        let status = Self::default();
+        let faults = status.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            faults.lock().lost.get_or_insert(format!("{reason:?}: {message}"));
+        });
+        let faults = status.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let reason = error.to_string();
+            let error = match error {
+                wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { reason },
+                wgpu::Error::Validation { .. } | wgpu::Error::Internal { .. } => {
+                    Error::DeviceError { reason }
+                }
+            };
+            // The first fault is the cause; those after it are its consequences.
+            faults.lock().error.get_or_insert(error);
+        }));
+        status
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Faults> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first fault since the last check. A lost device stays lost; after any other error the device is usable.
+    pub(super) fn check(&self) -> Result<()> {
+        let mut faults = self.lock();
+        if let Some(reason) = &faults.lost {
+            return Err(Error::DeviceLost { reason: reason.clone() });
+        }
+        faults.error.take().map_or(Ok(()), Err)
+    }
+}

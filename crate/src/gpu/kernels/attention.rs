@@ -1,0 +1,94 @@
+//! Lowering of attention: by heads while whole heads fit, then by queries.
+
+use super::gemm::{expect_aligned, unused};
+use super::*;
+use crate::ops::Attention;
+
+const OP: &str = "attention";
+
+/// Queries and heads of one dispatch.
+struct Split {
+    heads: usize,
+    queries: usize,
+}
+
+pub(super) fn lower(op: &Attention, limits: &Limits) -> Result<Vec<Dispatch>> {
+    let [heads, queries, d] = op.q.dims(OP, "q")?;
+    let [_, keys, _] = op.k.dims(OP, "k")?;
+    for (what, tensor) in [("q", &op.q), ("k", &op.k), ("v", &op.v), ("out", &op.out)] {
+        expect_aligned(OP, what, tensor)?;
+    }
+    // Invocations take four queries each; a workgroup of tiles takes 64.
+    let (flag, tile, workgroup_tiles) = match d {
+        _ if limits.barrier_free => ("DIRECT", 4, 8),
+        0..=32 => ("HEAD32", 64, 1),
+        33..=64 => ("HEAD64", 64, 1),
+        _ => ("HEAD128", 64, 1),
+    };
+    let split = Split::new(op, tile, limits)?;
+    let mut dispatches = Vec::new();
+    for part in pieces(heads, split.heads) {
+        for rows in pieces(queries, split.queries) {
+            let in_q = part.start * queries + rows.start..(part.end - 1) * queries + rows.end;
+            let in_k = part.start * keys..part.end * keys;
+            let bias_stride = queries + keys - 1;
+            let mut params = words([
+                part.len(),
+                rows.len(),
+                queries,
+                keys,
+                d / 4,
+                heads * d / 4,
+                part.start,
+                op.bias.is_some().into(),
+                bias_stride,
+                queries - 1 - rows.start,
+            ])?;
+            let log2_e = std::f32::consts::LOG2_E;
+            params.extend([op.scale * log2_e, log2_e, op.last_key_bias * log2_e].map(f32::to_bits));
+            dispatches.push(Dispatch {
+                kernel: Kernel::new(OP, [flag]),
+                grid: limits.fold((part.len() * rows.len().div_ceil(tile)).div_ceil(workgroup_tiles))?,
+                params,
+                flops: 4 * (part.len() * rows.len()) as u64 * (keys * d) as u64,
+                bindings: vec![
+                    Binding::read_range(&op.q, span(&in_q, d)),
+                    Binding::read_range(&op.k, span(&in_k, d)),
+                    Binding::read_range(&op.v, span(&in_k, d)),
+                    op.bias.as_ref().map_or_else(
+                        || unused(&op.q),
+                        |bias| Binding::read_range(bias, span(&part, bias_stride)),
+                    ),
+                    Binding::write_range(&op.out, span(&rows, heads * d)),
+                ],
+            });
+        }
+    }
+    Ok(dispatches)
+}
+
+impl Split {
+    /// # Errors
+    /// [`Error::DeviceTooSmall`] when the keys of one head do not fit a binding.
+    fn new(op: &Attention, tile: usize, limits: &Limits) -> Result<Self> {
+        let [heads, queries, d] = op.q.dims(OP, "q")?;
+        let [_, keys, _] = op.k.dims(OP, "k")?;
+        let fit = limits.binding_elements(DType::F32);
+        let pairs = limits.dispatch_rows(4 * (keys * d) as u64);
+        let most_heads = limits
+            .binding_rows(OP, DType::F32, keys * d)?
+            .min(fit / (queries * d).max(1))
+            .min(pairs / queries.max(1))
+            .clamp(1, heads.max(1));
+        // Rows of out hold all heads, whichever are written; a single head's queries may be too many for a binding or a dispatch.
+        let most_queries = limits
+            .binding_rows(OP, DType::F32, heads * d)?
+            .min(if most_heads == 1 {
+                (fit / d.max(1)).min((pairs - pairs % tile).max(tile))
+            } else {
+                queries
+            })
+            .clamp(1, queries.max(1));
+        Ok(Self { heads: most_heads, queries: most_queries })
+    }
+}

@@ -1,0 +1,155 @@
+//! What linear layers and convolutions share: the family of kernels, its grid, and the words of `shared/gemm.wgsl`.
+
+use super::*;
+use crate::ops::Activation;
+
+/// Workgroups of the large tiles below which the small ones keep more of a device busy.
+const FEW_TILES: usize = 96;
+
+/// Rows up to which a whole tile would be wasted.
+const SKINNY_ROWS: usize = 4;
+
+/// A kernel of `shared/gemm_*.wgsl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// 128 x 64 results a workgroup.
+    Tiled,
+    /// 32 x 32 results a workgroup.
+    Small,
+    /// 8 x 8 results an invocation, without barriers.
+    Direct,
+    /// 1 x 4 results an invocation, without barriers.
+    Skinny,
+}
+
+/// What follows the product besides the bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Combination {
+    None = 0,
+    Add = 1,
+    Multiply = 2,
+    GatedAdd = 3,
+    /// Adds to what is in the output.
+    Accumulate = 4,
+}
+
+/// The part of the uniform block that is the same for every gathering of rows.
+#[derive(Debug, Clone)]
+pub(super) struct Gemm {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) channels: usize,
+    pub(super) taps: usize,
+    /// Between rows of the weight, in elements.
+    pub(super) stride: usize,
+    /// Elements of an output row.
+    pub(super) width: usize,
+    /// First column of the output row that is written.
+    pub(super) column: usize,
+    pub(super) bias: bool,
+    pub(super) activation: Activation,
+    pub(super) combination: Combination,
+}
+
+impl Family {
+    /// The family for a product of this size.
+    pub(super) fn choose(rows: usize, columns: usize, limits: &Limits) -> Self {
+        let tiles = rows.div_ceil(128) * columns.div_ceil(64);
+        match tiles {
+            _ if rows <= SKINNY_ROWS => Self::Skinny,
+            _ if limits.barrier_free => Self::Direct,
+            0..FEW_TILES => Self::Small,
+            _ => Self::Tiled,
+        }
+    }
+
+    /// The flag of the permutation table.
+    pub(super) fn flag(self) -> &'static str {
+        match self {
+            Self::Tiled => "TILED",
+            Self::Small => "SMALL",
+            Self::Direct => "DIRECT",
+            Self::Skinny => "SKINNY",
+        }
+    }
+
+    /// Rows that one dispatch may take when a row costs `flops`: whole tiles.
+    pub(super) fn dispatch_rows(self, flops: u64, limits: &Limits) -> usize {
+        let tile = self.tile().0;
+        let rows = limits.dispatch_rows(flops);
+        (rows - rows % tile).max(tile)
+    }
+
+    /// Rows and columns of a tile, and tiles of a workgroup.
+    fn tile(self) -> (usize, usize, usize) {
+        match self {
+            Self::Tiled => (128, 64, 1),
+            Self::Small => (32, 32, 1),
+            Self::Direct => (8, 8, 32),
+            Self::Skinny => (1, 4, 64),
+        }
+    }
+
+    fn grid(self, rows: usize, columns: usize, limits: &Limits) -> Result<[u32; 3]> {
+        let (tile_rows, tile_columns, tiles) = self.tile();
+        limits.fold((rows.div_ceil(tile_rows) * columns.div_ceil(tile_columns)).div_ceil(tiles))
+    }
+}
+
+impl Gemm {
+    /// A dispatch of `shader`, with the words of its own after those of the product. `bindings` are in the order of the shader,
+    /// the weight second and the output last.
+    pub(super) fn dispatch(
+        &self,
+        shader: &'static str,
+        family: Family,
+        vectors: bool,
+        bindings: Vec<Binding>,
+        own: Vec<u32>,
+        limits: &Limits,
+    ) -> Result<Dispatch> {
+        let format = match bindings.get(1).map(|weight| weight.tensor.dtype()) {
+            Some(DType::F16) => Some("HALF"),
+            Some(DType::Bf16) => Some("BFLOAT"),
+            _ => None,
+        };
+        let flags = [Some(family.flag()), vectors.then_some("VEC4"), format].into_iter().flatten();
+        let activation = match self.activation {
+            Activation::None => 0,
+            Activation::GeluTanh => 1,
+            Activation::Silu => 2,
+        };
+        let depth = self.taps * self.channels;
+        let mut params =
+            words([self.rows, self.columns, self.channels, self.taps, depth, self.stride, self.width])?;
+        params.extend([word(self.column)?, self.bias.into(), activation, self.combination as u32, 0]);
+        params.extend(own);
+        Ok(Dispatch {
+            kernel: Kernel::new(shader, flags),
+            grid: family.grid(self.rows, self.columns, limits)?,
+            params,
+            flops: 2 * self.rows as u64 * self.columns as u64 * depth as u64,
+            bindings,
+        })
+    }
+}
+
+/// Something valid for a binding that a dispatch does not read.
+pub(super) fn unused(tensor: &Tensor) -> Binding {
+    Binding::read_range(tensor, 0..tensor.len().min(4))
+}
+
+/// Whether a tensor starts at a whole vector of its allocation.
+pub(super) fn aligned(tensor: &Tensor) -> bool {
+    tensor.offset() % 4 == 0
+}
+
+/// # Errors
+/// [`Error::ShapeMismatch`] when the tensor starts inside a vector of its allocation, where no kernel can read it.
+pub(super) fn expect_aligned(op: &'static str, what: &'static str, tensor: &Tensor) -> Result<()> {
+    if aligned(tensor) {
+        return Ok(());
+    }
+    let offset = tensor.offset();
+    Err(Error::ShapeMismatch { op, what, expected: vec![offset - offset % 4], found: vec![offset] })
+}

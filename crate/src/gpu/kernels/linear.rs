@@ -1,0 +1,70 @@
+//! Lowering of linear layers: by rows, in whole tiles; of a gate's embedding only the timesteps of the slab are bound.
+
+use super::gemm::{Combination, Family, Gemm, aligned, expect_aligned, unused};
+use super::norm::{modulated_rows, timesteps};
+use super::*;
+use crate::ops::{Combine, Linear};
+
+pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
+    const OP: &str = "linear";
+    let [m, k] = op.x.dims2(OP, "x")?;
+    let [_, width] = op.out.dims2(OP, "out")?;
+    let [_, stride] = op.weight.matrix.dims2(OP, "weight")?;
+    let n = op.weight.columns;
+    if n == 0 {
+        return Ok(Vec::new());
+    }
+    expect_aligned(OP, "first element of the weight", &op.weight.matrix)?;
+    let (combination, combined, gate) = match &op.combine {
+        Combine::None => (Combination::None, None, None),
+        Combine::Add(t) => (Combination::Add, Some(t), None),
+        Combine::Multiply(t) => (Combination::Multiply, Some(t), None),
+        Combine::GatedAdd { residual, gate } => (Combination::GatedAdd, Some(residual), Some(gate)),
+    };
+    let vectors = [k, n, width, op.column].iter().all(|v| v % 4 == 0)
+        && [Some(&op.x), Some(&op.out), combined].into_iter().flatten().all(aligned);
+    let family = Family::choose(m, n, limits);
+    let mut most = limits
+        .binding_rows(OP, DType::F32, k.max(width))?
+        .min(family.dispatch_rows(2 * k as u64 * n as u64, limits));
+    if let Some(gate) = gate {
+        most = most.min(modulated_rows(gate, limits)?);
+    }
+    pieces(m, most)
+        .map(|rows| {
+            let gemm = Gemm {
+                rows: rows.len(),
+                columns: n,
+                channels: k,
+                taps: 1,
+                stride,
+                width,
+                column: op.column,
+                bias: op.bias.is_some(),
+                activation: op.activation,
+                combination,
+            };
+            let (table, embedding, own) = match gate {
+                None => (unused(&op.x), unused(&op.x), vec![0, 0, 0, 1, 1]),
+                Some(gate) => {
+                    let [_, embedding_width] = gate.embedding.dims2(OP, "time embedding")?;
+                    let row = gate.index..gate.index + 1;
+                    let (embedding, position) = timesteps(gate, &rows)?;
+                    let mut own = words([embedding_width, gate.stride * gate.index])?;
+                    own.extend(position);
+                    (Binding::read_range(&gate.table, span(&row, width)), embedding, own)
+                }
+            };
+            let bindings = vec![
+                Binding::read_range(&op.x, span(&rows, k)),
+                Binding::read(&op.weight.matrix),
+                op.bias.as_ref().map_or_else(|| unused(&op.x), Binding::read),
+                combined.map_or_else(|| unused(&op.x), |t| Binding::read_range(t, span(&rows, width))),
+                table,
+                embedding,
+                Binding::write_range(&op.out, span(&rows, width)),
+            ];
+            gemm.dispatch(OP, family, vectors, bindings, own, limits)
+        })
+        .collect()
+}

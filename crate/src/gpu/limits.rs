@@ -1,0 +1,117 @@
+//! What a device can hold and which kernels it likes: detected, never assumed.
+
+use crate::tensor::DType;
+use crate::{Error, Result};
+
+/// The part of a device that decides how a recording is planned. Plain data, so that a plan for any device is a unit test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest storage binding in bytes.
+    pub max_binding: u64,
+    /// Largest buffer in bytes.
+    pub max_buffer: u64,
+    /// Alignment of a binding's offset in bytes.
+    pub offset_alignment: u64,
+    /// Workgroups along one dimension of a dispatch.
+    pub max_workgroups: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_memory: u32,
+    /// Most work of one dispatch, where the operation can be split: two seconds of one dispatch are a hang to some
+    /// drivers, and a page stutters long before.
+    pub max_dispatch_flops: u64,
+    /// Whether kernels without workgroup barriers are to be used: a software adapter runs invocations one after the other
+    /// and pays 4-5 times for a barrier.
+    pub barrier_free: bool,
+}
+
+impl Limits {
+    /// What every WebGPU device guarantees.
+    pub const GUARANTEED: Self = Self {
+        max_binding: 128 << 20,
+        max_buffer: 256 << 20,
+        offset_alignment: 256,
+        max_workgroups: 65_535,
+        workgroup_memory: 16 << 10,
+        max_dispatch_flops: Self::HARDWARE_DISPATCH_FLOPS,
+        barrier_free: false,
+    };
+
+    /// 50 ms at 400 GFLOP/s, the slowest integrated GPUs.
+    pub const HARDWARE_DISPATCH_FLOPS: u64 = 20_000_000_000;
+
+    /// 50-100 ms at the 5-10 GFLOP/s of the software adapters.
+    pub const SOFTWARE_DISPATCH_FLOPS: u64 = 500_000_000;
+
+    /// Elements of `dtype` that fit one binding wherever it starts: the start is rounded down to the offset alignment and
+    /// the end up to whole vectors.
+    pub fn binding_elements(&self, dtype: DType) -> usize {
+        let bytes = self.max_binding.saturating_sub(self.offset_alignment + 16);
+        let elements = match dtype {
+            DType::F32 | DType::U32 => bytes / 4,
+            DType::F16 | DType::Bf16 => bytes / 2,
+        };
+        usize::try_from(elements).unwrap_or(usize::MAX)
+    }
+
+    /// How many rows of `row` elements of `dtype` fit one binding.
+    ///
+    /// # Errors
+    /// [`Error::DeviceTooSmall`] when one row does not.
+    pub fn binding_rows(&self, op: &'static str, dtype: DType, row: usize) -> Result<usize> {
+        match self.binding_elements(dtype) / row.max(1) {
+            0 => Err(Error::DeviceTooSmall {
+                what: format!("one row of {op}"),
+                needed: dtype.bytes(row) + self.offset_alignment,
+                allowed: self.max_binding,
+            }),
+            rows => Ok(rows),
+        }
+    }
+
+    /// Rows that one dispatch may work on when a row costs `flops`; at least one.
+    pub fn dispatch_rows(&self, flops: u64) -> usize {
+        usize::try_from(self.max_dispatch_flops / flops.max(1)).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// The grid of `workgroups` in a row, folded into two dimensions where one is too short: shaders take the index from
+    /// `shared/grid.wgsl` and leave the tail.
+    ///
+    /// # Errors
+    /// [`Error::DeviceTooSmall`] when two are too short as well.
+    pub fn fold(&self, workgroups: usize) -> Result<[u32; 3]> {
+        let most = self.max_workgroups as usize;
+        let rows = workgroups.div_ceil(most.max(1)).max(1);
+        let columns = workgroups.div_ceil(rows);
+        match (u32::try_from(columns), u32::try_from(rows)) {
+            (Ok(columns), Ok(rows)) if rows <= self.max_workgroups => Ok([columns, rows, 1]),
+            _ => Err(Error::DeviceTooSmall {
+                what: "a grid of workgroups".into(),
+                needed: workgroups as u64,
+                allowed: (most as u64).pow(2),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grids_fold() {
+        let limits = Limits { max_workgroups: 10, ..Limits::GUARANTEED };
+        for n in 1..=100 {
+            let [x, y, z] = limits.fold(n).unwrap();
+            assert!(x <= 10 && y <= 10 && z == 1 && (x * y) as usize >= n, "{n}");
+        }
+        assert!(limits.fold(101).is_err());
+    }
+
+    #[test]
+    fn rows_fit_a_binding_wherever_it_starts() {
+        let limits = Limits { max_binding: 4096, ..Limits::GUARANTEED };
+        let rows = limits.binding_rows("test", DType::F32, 10).unwrap();
+        assert_eq!(rows, (4096 - 272) / 40);
+        assert!(limits.binding_rows("test", DType::F32, 1000).is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! Where every tensor of a recording lives, and how many bytes that takes, known without a GPU.
+
+use std::collections::HashMap;
+
+use super::dispatch::{Dispatch, buffer_bytes};
+use super::kernels::lower;
+use super::limits::Limits;
+use crate::recording::Recording;
+use crate::tensor::{Lifetime, Tensor};
+use crate::{Error, Result};
+
+/// The dispatches of a recording and the memory they need.
+#[derive(Debug)]
+pub struct Plan {
+    /// In order of execution.
+    pub dispatches: Vec<Dispatch>,
+    /// The uniform block of each dispatch.
+    pub uniforms: Vec<Vec<u32>>,
+    /// Bytes of the pooled buffers that the temporaries share.
+    pub buffers: Vec<u64>,
+    /// Pooled buffer of each temporary, by [`Tensor::id`].
+    pub place: HashMap<u64, usize>,
+    /// One view of every resident tensor, in order of first use.
+    pub residents: Vec<Tensor>,
+    /// Sum of `buffers`: the peak of the temporaries.
+    pub temporary_bytes: u64,
+    /// Bytes of the residents.
+    pub resident_bytes: u64,
+    /// Bytes of the one buffer with all uniform blocks.
+    pub uniform_bytes: u64,
+    /// Largest storage binding in bytes.
+    pub largest_binding: u64,
+    /// Largest buffer in bytes.
+    pub largest_buffer: u64,
+}
+
+impl Plan {
+    /// Plans a recording for a device.
+    ///
+    /// # Errors
+    /// [`Error::DeviceTooSmall`] when a tensor is larger than a buffer can be, or an operation cannot be split below the binding
+    /// limit.
+    pub fn new(recording: &Recording, limits: &Limits) -> Result<Self> {
+        let mut plan = Self {
+            dispatches: Vec::new(),
+            uniforms: Vec::new(),
+            buffers: Vec::new(),
+            place: HashMap::new(),
+            residents: Vec::new(),
+            temporary_bytes: 0,
+            resident_bytes: 0,
+            uniform_bytes: 0,
+            largest_binding: 0,
+            largest_buffer: 0,
+        };
+        plan.assign(recording, limits)?;
+        for op in recording.ops() {
+            for dispatch in lower(op, limits)? {
+                let uniforms = dispatch.uniforms(limits)?;
+                plan.uniform_bytes += uniform_slot(&uniforms, limits);
+                plan.uniforms.push(uniforms);
+                let bound = dispatch.bindings.iter().map(|b| b.place(limits).0);
+                plan.largest_binding = bound.map(|b| b.end - b.start).fold(plan.largest_binding, u64::max);
+                plan.dispatches.push(dispatch);
+            }
+        }
+        plan.temporary_bytes = plan.buffers.iter().sum();
+        plan.resident_bytes = plan.residents.iter().map(buffer_bytes).sum();
+        let residents = plan.residents.iter().map(buffer_bytes);
+        plan.largest_buffer =
+            plan.buffers.iter().copied().chain(residents).fold(plan.uniform_bytes, u64::max);
+        Ok(plan)
+    }
+
+    /// Bytes of everything that exists while a program of this plan is alive.
+    pub fn total_bytes(&self) -> u64 {
+        self.temporary_bytes + self.resident_bytes + self.uniform_bytes
+    }
+
+    /// Gives every temporary a pooled buffer from its first use to its last. A buffer freed by an operation is not taken by
+    /// the same operation's output: one dispatch cannot read and write the same buffer.
+    fn assign(&mut self, recording: &Recording, limits: &Limits) -> Result<()> {
+        let mut last_use = HashMap::new();
+        for (index, op) in recording.ops().iter().enumerate() {
+            for tensor in op.inputs().into_iter().chain([op.output()]) {
+                let bytes = buffer_bytes(tensor);
+                if bytes > limits.max_buffer {
+                    return Err(Error::DeviceTooSmall {
+                        what: format!("a tensor of {} elements ({})", tensor.allocation(), op.name()),
+                        needed: bytes,
+                        allowed: limits.max_buffer,
+                    });
+                }
+                let seen = last_use.insert(tensor.id(), index).is_some();
+                if tensor.lifetime() == Lifetime::Resident && !seen {
+                    self.residents.push(tensor.clone());
+                }
+            }
+        }
+        let mut free = Vec::new();
+        for (index, op) in recording.ops().iter().enumerate() {
+            let output = op.output();
+            if output.lifetime() == Lifetime::Temporary && !self.place.contains_key(&output.id()) {
+                let buffer = self.take(&mut free, buffer_bytes(output));
+                self.place.insert(output.id(), buffer);
+            }
+            for tensor in op.inputs().into_iter().chain([output]) {
+                if last_use.get(&tensor.id()) == Some(&index)
+                    && let Some(buffer) = self.place.get(&tensor.id())
+                    && !free.contains(buffer)
+                {
+                    free.push(*buffer);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The smallest free buffer that is large enough, else the largest one, grown, else a new one.
+    fn take(&mut self, free: &mut Vec<usize>, bytes: u64) -> usize {
+        let size = |buffer: &usize| self.buffers.get(*buffer).copied().unwrap_or(0);
+        let fits = free.iter().enumerate().filter(|(_, b)| size(b) >= bytes).min_by_key(|(_, b)| size(b));
+        let chosen = fits.or_else(|| free.iter().enumerate().max_by_key(|(_, b)| size(b)));
+        let Some((position, _)) = chosen else {
+            self.buffers.push(bytes);
+            return self.buffers.len() - 1;
+        };
+        let buffer = free.swap_remove(position);
+        if let Some(size) = self.buffers.get_mut(buffer) {
+            *size = bytes.max(*size);
+        }
+        buffer
+    }
+}
+
+/// Bytes that a uniform block takes in the shared buffer.
+pub(super) fn uniform_slot(words: &[u32], limits: &Limits) -> u64 {
+    (words.len() as u64 * 4).next_multiple_of(limits.offset_alignment.max(1))
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

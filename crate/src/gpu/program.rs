@@ -1,0 +1,199 @@
+//! From a plan to what the device runs: pipelines, buffers, bind groups, one uniform buffer.
+
+use std::rc::Rc;
+
+use super::device::Gpu;
+use super::dispatch::{Dispatch, Kernel};
+use super::memory::Allocation;
+use super::plan::{Plan, uniform_slot};
+use super::shaders;
+use crate::recording::Recording;
+use crate::tensor::Lifetime;
+use crate::{Error, Result};
+
+/// A compiled kernel.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    layout: wgpu::BindGroupLayout,
+    pub(super) pipeline: wgpu::ComputePipeline,
+}
+
+/// A recording ready to run, with the memory of its temporaries.
+#[derive(Debug)]
+pub struct Program {
+    pub(super) steps: Vec<Step>,
+    pub(super) residents: Vec<(u64, Rc<Allocation>)>,
+    /// Held for their memory: the pooled buffers and the uniforms.
+    _buffers: Vec<Allocation>,
+    bytes: u64,
+}
+
+/// One dispatch, bound.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) pipeline: Rc<Pipeline>,
+    pub(super) group: wgpu::BindGroup,
+    pub(super) grid: [u32; 3],
+    pub(super) cost: u64,
+    pub(super) shader: &'static str,
+}
+
+impl Program {
+    /// Bytes that this program alone holds: temporaries and uniforms.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Number of dispatches of one run.
+    pub fn dispatches(&self) -> usize {
+        self.steps.len()
+    }
+}
+
+impl Gpu {
+    /// Plans a recording, gives it memory and compiles what it needs. Missing residents are made, zeroed.
+    ///
+    /// # Errors
+    /// As [`Plan::new`], and the device's own.
+    pub fn prepare(&self, recording: Recording) -> Result<Program> {
+        self.status.check()?;
+        let plan = Plan::new(&recording, &self.limits)?;
+        let residents = plan
+            .residents
+            .iter()
+            .map(|tensor| Ok((tensor.id(), self.resident(tensor)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let buffers = plan
+            .buffers
+            .iter()
+            .map(|bytes| self.allocate(*bytes, wgpu::BufferUsages::STORAGE))
+            .collect::<Result<Vec<_>>>()?;
+        let mut program =
+            Program { steps: Vec::new(), residents, _buffers: Vec::new(), bytes: plan.temporary_bytes };
+        if plan.dispatches.is_empty() {
+            return Ok(program);
+        }
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let uniforms = self.allocate(plan.uniform_bytes, usage)?;
+        program.bytes += plan.uniform_bytes;
+        let mut block = Vec::with_capacity(usize::try_from(plan.uniform_bytes).unwrap_or(0) / 4);
+        for (dispatch, words) in plan.dispatches.iter().zip(&plan.uniforms) {
+            let range = wgpu::BufferBinding {
+                buffer: &uniforms.buffer,
+                offset: block.len() as u64 * 4,
+                size: wgpu::BufferSize::new(words.len() as u64 * 4),
+            };
+            program.steps.push(self.bind(&plan, dispatch, range, &buffers)?);
+            let end = block.len() + (uniform_slot(words, &self.limits) / 4) as usize;
+            block.extend(words);
+            block.resize(end, 0_u32);
+        }
+        self.queue.write_buffer(&uniforms.buffer, 0, bytemuck::cast_slice(&block));
+        program._buffers = buffers;
+        program._buffers.push(uniforms);
+        self.status.check()?;
+        Ok(program)
+    }
+
+    fn bind(
+        &self,
+        plan: &Plan,
+        dispatch: &Dispatch,
+        uniforms: wgpu::BufferBinding<'_>,
+        buffers: &[Allocation],
+    ) -> Result<Step> {
+        let reflection = dispatch.check(&self.limits)?;
+        let pipeline = self.pipeline(&dispatch.kernel)?;
+        let fault = || Error::DeviceError { reason: "a tensor has no place in the plan".into() };
+        let residents = self.residents.borrow();
+        let mut entries =
+            vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniforms) }];
+        for (binding, (number, _)) in dispatch.bindings.iter().zip(reflection.storage) {
+            let id = binding.tensor.id();
+            let buffer = match binding.tensor.lifetime() {
+                Lifetime::Resident => residents.get(&id).map(|r| &r.buffer),
+                Lifetime::Temporary => plan.place.get(&id).and_then(|b| buffers.get(*b)).map(|b| &b.buffer),
+            };
+            let (bytes, _) = binding.place(&self.limits);
+            entries.push(wgpu::BindGroupEntry {
+                binding: *number,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: buffer.ok_or_else(fault)?,
+                    offset: bytes.start,
+                    size: wgpu::BufferSize::new(bytes.end - bytes.start),
+                }),
+            });
+        }
+        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(dispatch.kernel.shader),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        Ok(Step {
+            group,
+            pipeline,
+            grid: dispatch.grid,
+            cost: dispatch.cost(),
+            shader: dispatch.kernel.shader,
+        })
+    }
+
+    /// The pipeline of a kernel, compiled on first use.
+    fn pipeline(&self, kernel: &Kernel) -> Result<Rc<Pipeline>> {
+        if let Some(found) = self.pipelines.borrow().get(kernel) {
+            return Ok(found.clone());
+        }
+        let made = Rc::new(self.compile(kernel)?);
+        self.pipelines.borrow_mut().insert(kernel.clone(), made.clone());
+        Ok(made)
+    }
+
+    fn compile(&self, kernel: &Kernel) -> Result<Pipeline> {
+        let label = Some(kernel.shader);
+        let reflection = shaders::reflection(kernel)
+            .ok_or_else(|| Error::DeviceError { reason: format!("no shader {kernel:?}") })?;
+        let source = wgpu::ShaderSource::Wgsl(shaders::source(kernel)?.into());
+        let descriptor = wgpu::ShaderModuleDescriptor { label, source };
+        // SAFETY: the build validated this very text, kernels guard their ranges against the element counts in their
+        // uniforms, and their loops end. The checks would clamp every access and bound every loop, at a price in the inner
+        // loops; browsers keep their own checks.
+        #[allow(unsafe_code, reason = "the shaders are this crate's own, fixed at build time")]
+        let module = unsafe {
+            self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        };
+        let entry = |binding, ty, size: u32| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty,
+                has_dynamic_offset: false,
+                min_binding_size: wgpu::BufferSize::new(size.into()),
+            },
+            count: None,
+        };
+        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, reflection.uniform_bytes)];
+        entries.extend(reflection.storage.iter().map(|(number, writable)| {
+            entry(*number, wgpu::BufferBindingType::Storage { read_only: !writable }, 0)
+        }));
+        let layout = self
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &[],
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        Ok(Pipeline { layout, pipeline })
+    }
+}

@@ -1,0 +1,45 @@
+//! The shader table: sources, and what each permutation binds, as the build found it.
+
+use super::dispatch::Kernel;
+use super::preprocess;
+use crate::{Error, Result};
+
+include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
+
+/// What one permutation of a shader binds.
+#[derive(Debug)]
+pub struct Reflection {
+    /// File stem under `shaders/`.
+    pub shader: &'static str,
+    /// Flags, in the order of the permutation table.
+    pub flags: &'static [&'static str],
+    /// Bytes of the uniform block at binding 0.
+    pub uniform_bytes: u32,
+    /// Storage bindings: number, and whether the shader writes it.
+    pub storage: &'static [(u32, bool)],
+    /// Invocations of a workgroup.
+    pub workgroup_size: [u32; 3],
+    /// Workgroup memory.
+    pub workgroup_bytes: u32,
+}
+
+/// Every permutation of every shader.
+pub fn reflections() -> &'static [Reflection] {
+    REFLECTIONS
+}
+
+/// What a kernel binds; `None` when it is not in the permutation table.
+pub fn reflection(kernel: &Kernel) -> Option<&'static Reflection> {
+    REFLECTIONS.iter().find(|r| r.shader == kernel.shader && r.flags == kernel.flags)
+}
+
+/// The WGSL of a kernel.
+///
+/// # Errors
+/// [`Error::DeviceError`] for a kernel that is not in the table.
+pub fn source(kernel: &Kernel) -> Result<String> {
+    let find = |path: &str| SOURCES.iter().find(|(name, _)| *name == path).copied();
+    preprocess::expand(&find, &format!("{}.wgsl", kernel.shader), &kernel.flags)
+        .map(|lines| preprocess::join(&lines))
+        .map_err(|fault| Error::DeviceError { reason: fault.to_string() })
+}

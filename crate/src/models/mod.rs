@@ -1,0 +1,5 @@
+//! The models: forwards that read like the papers, with fields named as the checkpoints' keys.
+
+pub mod layers;
+pub mod umt5;
+pub mod wan;

@@ -1,0 +1,417 @@
+//! The Wan transformer (diffusers, `models/transformers/transformer_wan.py`, WanTransformer3DModel).
+
+use crate::config::WanTransformerConfig;
+use crate::models::layers::{Bias, Linear};
+use crate::ops::{Activation, Affine, Combine, HeadNorm, Modulation, NormKind, Rope};
+use crate::recording::Recorder;
+use crate::tensor::{DType, Tensor};
+use crate::weights::Scope;
+use crate::{Error, Result};
+
+/// Activations of one row tile of the feed-forward network, at most: it is the widest tensor of the model.
+const FFN_TILE_BYTES: usize = 64 << 20;
+
+/// Base of the rotary frequencies.
+const ROPE_THETA: f64 = 10_000.0;
+
+/// `WanTransformer3DModel`.
+#[derive(Debug)]
+pub struct WanTransformer {
+    config: WanTransformerConfig,
+    patch_embedding: Linear,
+    condition_embedder: ConditionEmbedder,
+    blocks: Vec<Block>,
+    scale_shift_table: Tensor,
+    proj_out: Linear,
+}
+
+/// `WanTimeTextImageEmbedding`, without the image part.
+#[derive(Debug)]
+struct ConditionEmbedder {
+    time_embedder: Mlp,
+    time_proj: Linear,
+    text_embedder: Mlp,
+}
+
+#[derive(Debug)]
+struct Mlp {
+    linear_1: Linear,
+    linear_2: Linear,
+}
+
+#[derive(Debug)]
+struct Block {
+    attn1: Attention,
+    norm2: Option<(Tensor, Tensor)>,
+    attn2: Attention,
+    ffn: FeedForward,
+    scale_shift_table: Tensor,
+}
+
+#[derive(Debug)]
+struct Attention {
+    to_q: Linear,
+    to_k: Linear,
+    to_v: Linear,
+    to_out: Linear,
+    norm_q: Option<HeadNorm>,
+    norm_k: Option<HeadNorm>,
+    heads: usize,
+    head_dim: usize,
+}
+
+#[derive(Debug)]
+struct FeedForward {
+    proj: Linear,
+    out: Linear,
+    width: usize,
+}
+
+/// What the transformer needs of a prompt: the keys and values of every block's cross-attention, computed once.
+///
+/// Wan pads the encoded prompt with zero rows and masks nothing. All those rows have the same key and value, so one of
+/// them stands for all, its score raised by the logarithm of their number.
+#[derive(Debug, Clone)]
+pub struct PromptContext {
+    /// Encoded prompt and, if the prompt is padded, one zero row: `[rows, text_dim]`.
+    pub rows: Tensor,
+    /// Keys and values `[heads, rows, head_dim]`, block by block.
+    pub keys_values: Vec<(Tensor, Tensor)>,
+    /// Raises the score of the last row.
+    pub last_key_bias: f32,
+}
+
+/// The time embedding of a step: `temb` `[timesteps, dim]` and `timestep_proj` `[timesteps, 6 dim]`.
+#[derive(Debug, Clone)]
+pub struct TimeEmbedding {
+    temb: Tensor,
+    timestep_proj: Tensor,
+}
+
+impl WanTransformer {
+    /// Takes the layers from the root of the transformer's names.
+    pub fn new(scope: &Scope, config: &WanTransformerConfig) -> Result<Self> {
+        let dim = config.inner_dim();
+        let [pt, ph, pw] = config.patch_size;
+        let blocks = scope.pp("blocks");
+        Ok(Self {
+            config: config.clone(),
+            patch_embedding: Linear::patches(
+                &scope.pp("patch_embedding"),
+                &[dim, config.in_channels, pt, ph, pw],
+            )?,
+            condition_embedder: ConditionEmbedder::new(&scope.pp("condition_embedder"), config)?,
+            blocks: (0..config.num_layers)
+                .map(|i| Block::new(&blocks.pp(i), config))
+                .collect::<Result<_>>()?,
+            scale_shift_table: scope.vector("scale_shift_table", &[1, 2, dim])?.reshape(&[2, dim])?,
+            proj_out: Linear::new(
+                &scope.pp("proj_out"),
+                dim,
+                config.out_channels() * config.patch_volume(),
+                Bias::Yes,
+            )?,
+        })
+    }
+
+    /// The config that it was made from.
+    pub fn config(&self) -> &WanTransformerConfig {
+        &self.config
+    }
+
+    /// Room for a prompt of `tokens` encoded rows, padded to `max_tokens`.
+    pub fn prompt_context(&self, tokens: usize, max_tokens: usize) -> PromptContext {
+        let padding = max_tokens.saturating_sub(tokens);
+        let rows = tokens + padding.min(1);
+        let shape = [self.config.num_attention_heads, rows, self.config.attention_head_dim];
+        let resident = || Tensor::resident(DType::F32, &shape);
+        PromptContext {
+            rows: Tensor::resident(DType::F32, &[rows, self.config.text_dim]),
+            keys_values: self.blocks.iter().map(|_| (resident(), resident())).collect(),
+            last_key_bias: if padding > 0 { (padding as f32).ln() } else { 0.0 },
+        }
+    }
+
+    /// Records the keys and values of `context.rows` for every block.
+    pub fn encode_context(&self, rec: &mut Recorder, context: &PromptContext) -> Result<()> {
+        let text = self.condition_embedder.text_embedder.forward(rec, &context.rows, Activation::GeluTanh)?;
+        for (block, (keys, values)) in self.blocks.iter().zip(&context.keys_values) {
+            let attention = &block.attn2;
+            let k = attention.to_k.forward(rec, &text)?;
+            rec.heads_into(&k, attention.norm_k.clone(), None, keys)?;
+            let v = attention.to_v.forward(rec, &text)?;
+            rec.heads_into(&v, None, None, values)?;
+        }
+        Ok(())
+    }
+
+    /// Records the embedding of the sinusoids `[timesteps, freq_dim]` (see [`WanTransformer::sinusoid`]).
+    pub fn embed_time(&self, rec: &mut Recorder, sinusoid: &Tensor) -> Result<TimeEmbedding> {
+        let embedder = &self.condition_embedder;
+        let temb = embedder.time_embedder.forward(rec, sinusoid, Activation::Silu)?;
+        let activated = rec.silu(&temb)?;
+        let timestep_proj = embedder.time_proj.forward(rec, &activated)?;
+        Ok(TimeEmbedding { temb, timestep_proj })
+    }
+
+    /// Records one pass: the velocity `[C, T, H, W]` of `latents` `[C, T, H, W]`.
+    ///
+    /// The latents' tokens are shared out evenly among the timesteps of `time`, in order: one for all, one a latent
+    /// frame, or one a token (`expand_timesteps`).
+    pub fn forward(
+        &self,
+        rec: &mut Recorder,
+        latents: &Tensor,
+        time: &TimeEmbedding,
+        context: &PromptContext,
+        rope: &Rope,
+    ) -> Result<Tensor> {
+        let [_, t, h, w] = latents.dims("transformer", "latents")?;
+        let patches = rec.patchify(latents, self.config.patch_size)?;
+        let mut hidden = self.patch_embedding.forward(rec, &patches)?;
+        let [tokens, dim] = hidden.dims2("transformer", "hidden states")?;
+        let [timesteps, _] = time.temb.dims2("transformer", "time embedding")?;
+        if tokens % timesteps.max(1) != 0 {
+            return Err(Error::ShapeMismatch {
+                op: "transformer",
+                what: "timesteps (a divisor of the tokens)",
+                expected: vec![tokens],
+                found: vec![timesteps],
+            });
+        }
+        let rows_per_timestep = tokens / timesteps.max(1);
+        for (block, keys_values) in self.blocks.iter().zip(&context.keys_values) {
+            let modulation = Modulation {
+                table: block.scale_shift_table.clone(),
+                embedding: time.timestep_proj.clone(),
+                index: 0,
+                stride: dim,
+                rows_per_timestep,
+                first_row: 0,
+            };
+            hidden = block.forward(
+                rec,
+                &hidden,
+                &modulation,
+                keys_values,
+                context.last_key_bias,
+                rope,
+                &self.config,
+            )?;
+        }
+        let shift = Modulation {
+            table: self.scale_shift_table.clone(),
+            embedding: time.temb.clone(),
+            index: 0,
+            stride: 0,
+            rows_per_timestep,
+            first_row: 0,
+        };
+        let normed =
+            rec.norm(&hidden, layer_norm(&self.config), Affine::Modulate { shift, scale_index: 1 }, false)?;
+        let patches = self.proj_out.forward(rec, &normed)?;
+        rec.unpatchify(&patches, self.config.patch_size, [self.config.out_channels(), t, h, w])
+    }
+
+    /// `get_timestep_embedding` with `flip_sin_to_cos`: cosines, then sines, of `freq_dim / 2` frequencies. In f32 as torch has it.
+    pub fn sinusoid(&self, timestep: f64) -> Vec<f32> {
+        let half = self.config.freq_dim / 2;
+        let exponent = |i: usize| -(10_000f64.ln() as f32) * i as f32 / half as f32;
+        let angles: Vec<f32> = (0..half).map(|i| timestep as f32 * exponent(i).exp()).collect();
+        angles.iter().map(|a| a.cos()).chain(angles.iter().map(|a| a.sin())).collect()
+    }
+
+    /// The rotary embedding of latents of `[T, H, W]`, and the values of its table.
+    ///
+    /// # Errors
+    /// [`Error::OptionInvalid`] when an axis is longer than the model's `rope_max_seq_len`.
+    pub fn rope(&self, latents: [usize; 3]) -> Result<(Rope, Vec<f32>)> {
+        let dims = self.config.rope_dims();
+        let mut size = latents;
+        let mut values = Vec::new();
+        for ((size, patch), dim) in size.iter_mut().zip(self.config.patch_size).zip(dims) {
+            *size /= patch.max(1);
+            if *size > self.config.rope_max_seq_len {
+                return Err(Error::OptionInvalid {
+                    option: "size".into(),
+                    expected: format!("at most {} patches along each axis", self.config.rope_max_seq_len),
+                    found: size.to_string(),
+                });
+            }
+            for position in 0..*size {
+                for i in 0..dim / 2 {
+                    let angle = position as f64 / ROPE_THETA.powf(2.0 * i as f64 / dim as f64);
+                    values.extend([angle.cos() as f32, angle.sin() as f32]);
+                }
+            }
+        }
+        let table = Tensor::resident(DType::F32, &[values.len()]);
+        Ok((Rope { table, size, dims }, values))
+    }
+}
+
+impl ConditionEmbedder {
+    fn new(scope: &Scope, config: &WanTransformerConfig) -> Result<Self> {
+        let dim = config.inner_dim();
+        Ok(Self {
+            time_embedder: Mlp::new(&scope.pp("time_embedder"), config.freq_dim, dim)?,
+            time_proj: Linear::new(&scope.pp("time_proj"), dim, 6 * dim, Bias::Yes)?,
+            text_embedder: Mlp::new(&scope.pp("text_embedder"), config.text_dim, dim)?,
+        })
+    }
+}
+
+impl Mlp {
+    fn new(scope: &Scope, inputs: usize, dim: usize) -> Result<Self> {
+        Ok(Self {
+            linear_1: Linear::new(&scope.pp("linear_1"), inputs, dim, Bias::Yes)?,
+            linear_2: Linear::new(&scope.pp("linear_2"), dim, dim, Bias::Yes)?,
+        })
+    }
+
+    fn forward(&self, rec: &mut Recorder, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        let hidden = self.linear_1.forward_with(rec, x, activation, Combine::None)?;
+        self.linear_2.forward(rec, &hidden)
+    }
+}
+
+impl Block {
+    fn new(scope: &Scope, config: &WanTransformerConfig) -> Result<Self> {
+        let dim = config.inner_dim();
+        let norm2 = scope.pp("norm2");
+        Ok(Self {
+            attn1: Attention::new(&scope.pp("attn1"), config)?,
+            norm2: match config.cross_attn_norm {
+                true => Some((norm2.vector("weight", &[dim])?, norm2.vector("bias", &[dim])?)),
+                false => None,
+            },
+            attn2: Attention::new(&scope.pp("attn2"), config)?,
+            ffn: FeedForward::new(&scope.pp("ffn"), config)?,
+            scale_shift_table: scope.vector("scale_shift_table", &[1, 6, dim])?.reshape(&[6, dim])?,
+        })
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn forward(
+        &self,
+        rec: &mut Recorder,
+        x: &Tensor,
+        modulation: &Modulation,
+        (keys, values): &(Tensor, Tensor),
+        last_key_bias: f32,
+        rope: &Rope,
+        config: &WanTransformerConfig,
+    ) -> Result<Tensor> {
+        // Rows of the table: shift, scale, gate of the self-attention, then of the feed-forward network.
+        let modulate =
+            |shift: usize| Affine::Modulate { shift: modulation.at(shift), scale_index: shift + 1 };
+
+        let normed = rec.norm(x, layer_norm(config), modulate(0), false)?;
+        let attended = self.attn1.self_attention(rec, &normed, rope)?;
+        let gated = Combine::GatedAdd { residual: x.clone(), gate: modulation.at(2) };
+        let x = self.attn1.to_out.forward_with(rec, &attended, Activation::None, gated)?;
+
+        let normed = match &self.norm2 {
+            Some((weight, bias)) => {
+                let affine = Affine::Weight { weight: weight.clone(), bias: Some(bias.clone()) };
+                rec.norm(&x, layer_norm(config), affine, false)?
+            }
+            None => x.clone(),
+        };
+        let attended = self.attn2.cross_attention(rec, &normed, keys, values, last_key_bias)?;
+        let x = self.attn2.to_out.forward_with(rec, &attended, Activation::None, Combine::Add(x))?;
+
+        let normed = rec.norm(&x, layer_norm(config), modulate(3), false)?;
+        self.ffn.forward(rec, &normed, &x, &modulation.at(5))
+    }
+}
+
+impl Attention {
+    fn new(scope: &Scope, config: &WanTransformerConfig) -> Result<Self> {
+        let dim = config.inner_dim();
+        let linear = |name: &str| Linear::new(&scope.pp(name), dim, dim, Bias::Yes);
+        let norm = |name: &str| -> Result<Option<HeadNorm>> {
+            if !config.has_qk_norm() {
+                return Ok(None);
+            }
+            let weight = scope.pp(name).vector("weight", &[dim])?;
+            Ok(Some(HeadNorm { weight, eps: config.eps as f32 }))
+        };
+        Ok(Self {
+            to_q: linear("to_q")?,
+            to_k: linear("to_k")?,
+            to_v: linear("to_v")?,
+            to_out: linear("to_out.0")?,
+            norm_q: norm("norm_q")?,
+            norm_k: norm("norm_k")?,
+            heads: config.num_attention_heads,
+            head_dim: config.attention_head_dim,
+        })
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.head_dim as f32).sqrt()
+    }
+
+    fn self_attention(&self, rec: &mut Recorder, x: &Tensor, rope: &Rope) -> Result<Tensor> {
+        let q = self.to_q.forward(rec, x)?;
+        let q = rec.heads(&q, self.heads, self.norm_q.clone(), Some(rope))?;
+        let k = self.to_k.forward(rec, x)?;
+        let k = rec.heads(&k, self.heads, self.norm_k.clone(), Some(rope))?;
+        let v = self.to_v.forward(rec, x)?;
+        let v = rec.heads(&v, self.heads, None, None)?;
+        rec.attention(&q, &k, &v, self.scale(), None, 0.0)
+    }
+
+    fn cross_attention(
+        &self,
+        rec: &mut Recorder,
+        x: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        last_key_bias: f32,
+    ) -> Result<Tensor> {
+        let q = self.to_q.forward(rec, x)?;
+        let q = rec.heads(&q, self.heads, self.norm_q.clone(), None)?;
+        rec.attention(&q, keys, values, self.scale(), None, last_key_bias)
+    }
+}
+
+impl FeedForward {
+    fn new(scope: &Scope, config: &WanTransformerConfig) -> Result<Self> {
+        let (dim, width) = (config.inner_dim(), config.ffn_dim);
+        Ok(Self {
+            proj: Linear::new(&scope.pp("net.0.proj"), dim, width, Bias::Yes)?,
+            out: Linear::new(&scope.pp("net.2"), width, dim, Bias::Yes)?,
+            width,
+        })
+    }
+
+    /// `residual + gate * W2 gelu(W1 x)`, by row tiles.
+    fn forward(
+        &self,
+        rec: &mut Recorder,
+        x: &Tensor,
+        residual: &Tensor,
+        gate: &Modulation,
+    ) -> Result<Tensor> {
+        let [tokens, dim] = x.dims2("ffn", "x")?;
+        let out = Tensor::temporary(&[tokens, dim]);
+        let tile = (FFN_TILE_BYTES / (4 * self.width)).max(1);
+        for start in (0..tokens).step_by(tile) {
+            let rows = tile.min(tokens - start);
+            let hidden =
+                self.proj.forward_with(rec, &x.rows(start, rows)?, Activation::GeluTanh, Combine::None)?;
+            let gated = Combine::GatedAdd {
+                residual: residual.rows(start, rows)?,
+                gate: Modulation { first_row: start, ..gate.clone() },
+            };
+            self.out.forward_into(rec, &hidden, Activation::None, gated, &out.rows(start, rows)?)?;
+        }
+        Ok(out)
+    }
+}
+
+fn layer_norm(config: &WanTransformerConfig) -> NormKind {
+    NormKind::Layer { eps: config.eps as f32 }
+}

@@ -1,0 +1,174 @@
+//! The models of a pipeline and the weights they need, from configs and files, without a device.
+
+use std::rc::Rc;
+
+use crate::config::{
+    GenerationDefaults, ModelIndex, SchedulerConfig, Umt5Config, WanTransformerConfig, WanVaeConfig,
+};
+use crate::models::umt5::Umt5Encoder;
+use crate::models::wan::{VaeDecoder, VaeEncoder, WanTransformer};
+use crate::tensor::{DType, Tensor};
+use crate::weights::safetensors::{Component, TensorLocation};
+use crate::weights::source::{exists, read_all};
+use crate::weights::{Checkpoint, Scope, Source, Weights};
+use crate::{Error, Result};
+
+/// Longest config file that is read.
+const CONFIG_BYTES: u64 = 1 << 20;
+
+/// The configs of a diffusers folder.
+#[derive(Debug, Clone)]
+pub struct Configs {
+    /// `model_index.json`.
+    pub index: ModelIndex,
+    /// `transformer/config.json`.
+    pub transformer: WanTransformerConfig,
+    /// `text_encoder/config.json`.
+    pub text_encoder: Umt5Config,
+    /// `vae/config.json`.
+    pub vae: WanVaeConfig,
+    /// `scheduler/scheduler_config.json`.
+    pub scheduler: SchedulerConfig,
+    /// `kinetoscope.json`.
+    pub defaults: GenerationDefaults,
+}
+
+impl Configs {
+    /// Reads the configs of a folder; only `kinetoscope.json` may be missing.
+    ///
+    /// # Errors
+    /// What the source or a parser reports; [`Error::ConfigUnsupported`] when the components do not go together.
+    pub async fn read(source: &dyn Source) -> Result<Self> {
+        async fn file(source: &dyn Source, path: &str) -> Result<Vec<u8>> {
+            read_all(source, path, CONFIG_BYTES).await
+        }
+        let index = ModelIndex::parse(ModelIndex::PATH, &file(source, ModelIndex::PATH).await?)?;
+        let path = WanTransformerConfig::PATH;
+        let transformer = WanTransformerConfig::parse(path, &file(source, path).await?)?;
+        let text_encoder = Umt5Config::parse(Umt5Config::PATH, &file(source, Umt5Config::PATH).await?)?;
+        let vae = WanVaeConfig::parse(WanVaeConfig::PATH, &file(source, WanVaeConfig::PATH).await?)?;
+        let path = SchedulerConfig::PATH;
+        let scheduler = SchedulerConfig::parse(path, &file(source, path).await?)?;
+        let path = GenerationDefaults::PATH;
+        let defaults = match exists(source, path).await? {
+            true => GenerationDefaults::parse(path, &file(source, path).await?)?,
+            false => GenerationDefaults::default(),
+        };
+        let configs = Self { index, transformer, text_encoder, vae, scheduler, defaults };
+        configs.check()?;
+        Ok(configs)
+    }
+
+    fn check(&self) -> Result<()> {
+        let mismatch = |path: &str, field: &str, expected: usize, found: usize| {
+            Err(Error::ConfigUnsupported {
+                path: path.into(),
+                field: field.into(),
+                expected: expected.to_string(),
+                found: found.to_string(),
+            })
+        };
+        let (t, z) = (&self.transformer, self.vae.z_dim);
+        if t.in_channels != z {
+            return mismatch(WanTransformerConfig::PATH, "in_channels", z, t.in_channels);
+        }
+        if t.out_channels() != z {
+            return mismatch(WanTransformerConfig::PATH, "out_channels", z, t.out_channels());
+        }
+        if t.text_dim != self.text_encoder.d_model {
+            return mismatch(WanTransformerConfig::PATH, "text_dim", self.text_encoder.d_model, t.text_dim);
+        }
+        Ok(())
+    }
+
+    /// Pixels that width and height must be multiples of.
+    pub fn size_multiple(&self) -> usize {
+        let [_, ph, pw] = self.transformer.patch_size;
+        self.vae.scale_factor_spatial * ph.max(pw)
+    }
+}
+
+/// Where a component's safetensors lie and how they may be called.
+const FILES: [(&str, &[&str]); 3] = [
+    ("text_encoder", &["model", "diffusion_pytorch_model"]),
+    ("transformer", &["diffusion_pytorch_model", "model"]),
+    ("vae", &["diffusion_pytorch_model", "model"]),
+];
+
+/// The models, their weights' places and names, and the constants that go with them.
+#[derive(Debug)]
+pub struct Architecture {
+    /// Configs.
+    pub configs: Configs,
+    /// UMT5.
+    pub text_encoder: Umt5Encoder,
+    /// Diffusion transformer.
+    pub transformer: WanTransformer,
+    /// Latents to pixels.
+    pub decoder: VaeDecoder,
+    /// Pixels to latents.
+    pub encoder: VaeEncoder,
+    /// All weights that have to be loaded.
+    pub weights: Rc<Weights>,
+    /// The text encoder's embedding table `[vocab_size, d_model]`, read by rows; `None` without files.
+    pub embedding: Option<TensorLocation>,
+    /// Mean and standard deviation of the latents' channels, `[z]`.
+    pub latent_statistics: [Tensor; 2],
+}
+
+impl Architecture {
+    /// Reads configs and headers of a folder.
+    ///
+    /// # Errors
+    /// What the source or a parser reports; a missing or misshapen tensor.
+    pub async fn open(source: &dyn Source) -> Result<Self> {
+        let configs = Configs::read(source).await?;
+        let mut checkpoints = Vec::new();
+        for (folder, names) in FILES {
+            checkpoints.push(Rc::new(Checkpoint::Files(Component::open(source, folder, names).await?)));
+        }
+        Self::build(configs, checkpoints)
+    }
+
+    /// The same models from configs alone, their matrices in 16 bits: for planning.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] when the configs contradict themselves.
+    pub fn assumed(configs: Configs) -> Result<Self> {
+        configs.check()?;
+        let checkpoint = |(folder, _): &(&str, &[&str])| {
+            Rc::new(Checkpoint::Assumed { folder: (*folder).into(), dtype: DType::F16 })
+        };
+        Self::build(configs, FILES.iter().map(checkpoint).collect())
+    }
+
+    fn build(configs: Configs, checkpoints: Vec<Rc<Checkpoint>>) -> Result<Self> {
+        let weights = Weights::new();
+        let mut roots = checkpoints.into_iter().map(|c| Scope::new(c, weights.clone()));
+        let mut root = || {
+            roots.next().ok_or(Error::WrongState { call: "load", reason: "a component is missing".into() })
+        };
+        let (text, transformer, vae) = (root()?, root()?, root()?);
+        let z = configs.vae.z_dim;
+        let statistic = || Tensor::resident(DType::F32, &[z]);
+        Ok(Self {
+            text_encoder: Umt5Encoder::new(&text, &configs.text_encoder)?,
+            transformer: WanTransformer::new(&transformer, &configs.transformer)?,
+            decoder: VaeDecoder::new(&vae, &configs.vae)?,
+            encoder: VaeEncoder::new(&vae, &configs.vae)?,
+            embedding: embedding(&text, &configs.text_encoder)?,
+            latent_statistics: [statistic(), statistic()],
+            weights,
+            configs,
+        })
+    }
+}
+
+fn embedding(scope: &Scope, config: &Umt5Config) -> Result<Option<TensorLocation>> {
+    let [first, second] = Umt5Encoder::EMBEDDING_KEYS;
+    let shape = [config.vocab_size, config.d_model];
+    match scope.locate(first, &shape) {
+        Err(Error::TensorMissing { .. }) => scope.locate(second, &shape),
+        found => found,
+    }
+}

@@ -1,0 +1,109 @@
+//! Pictures and clips to latents.
+
+use super::model::Model;
+use super::stages;
+use crate::models::wan::vae::{CausalCache, Chunk};
+use crate::tensor::{DType, Tensor};
+use crate::{CancelFlag, Error, Result};
+
+impl Model {
+    /// Encodes RGB frames `[F, H, W, 3]` in -1..1 into latents `[C, T, H / s, W / s]`, normalised as the transformer sees them: the
+    /// mode of the VAE's distribution. F is 1 plus a multiple of the temporal factor; one chunk is on the device at a time.
+    ///
+    /// # Errors
+    /// [`Error::SizeUnsupported`], [`Error::FramesUnsupported`], [`Error::ShapeMismatch`] when `rgb` has another length,
+    /// [`Error::Cancelled`], what the device reports.
+    pub async fn encode_video(
+        &self,
+        rgb: &[f32],
+        [frames, height, width]: [usize; 3],
+        cancel: &CancelFlag,
+    ) -> Result<Vec<f32>> {
+        let config = &self.architecture.configs.vae;
+        let (stride, scale) = (config.scale_factor_temporal, config.scale_factor_spatial);
+        if width == 0 || height == 0 || !width.is_multiple_of(scale) || !height.is_multiple_of(scale) {
+            let nearest = |side: usize| (side / scale).max(1) * scale;
+            return Err(Error::SizeUnsupported {
+                width,
+                height,
+                multiple: scale,
+                nearest_width: nearest(width),
+                nearest_height: nearest(height),
+            });
+        }
+        if frames == 0 || !(frames - 1).is_multiple_of(stride) {
+            let nearest = frames.saturating_sub(1) / stride * stride + 1;
+            return Err(Error::FramesUnsupported { frames, stride, nearest });
+        }
+        let frame_len = height * width * 3;
+        if rgb.len() != frames * frame_len {
+            return Err(Error::ShapeMismatch {
+                op: "encode_video",
+                what: "frames",
+                expected: vec![frames, height, width, 3],
+                found: vec![rgb.len()],
+            });
+        }
+        let inputs: Vec<_> =
+            (0..stride.min(frames)).map(|_| Tensor::resident(DType::F32, &[height, width, 3])).collect();
+        let out = Tensor::resident(DType::F32, &[config.z_dim, height / scale, width / scale]);
+        let cache = CausalCache::new();
+        let result = self.encode_chunks(rgb, frame_len, stride, &inputs, &out, &cache, cancel).await;
+        for tensor in inputs.iter().chain([&out]).chain(&cache.tensors()) {
+            self.executor.release(tensor);
+        }
+        let latent_frames = result?;
+        // Frames of [C, H, W] to [C, T, H, W].
+        let plane = (height / scale) * (width / scale);
+        let mut latents = Vec::with_capacity(latent_frames.len() * out.len());
+        for c in 0..config.z_dim {
+            for frame in &latent_frames {
+                latents.extend(frame.iter().skip(c * plane).take(plane));
+            }
+        }
+        Ok(latents)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    async fn encode_chunks(
+        &self,
+        rgb: &[f32],
+        frame_len: usize,
+        stride: usize,
+        inputs: &[Tensor],
+        out: &Tensor,
+        cache: &CausalCache,
+        cancel: &CancelFlag,
+    ) -> Result<Vec<Vec<f32>>> {
+        let (first, rest) = rgb.split_at(frame_len.min(rgb.len()));
+        let mut latents = Vec::new();
+        let mut later = None;
+        for (index, chunk) in std::iter::once(first).chain(rest.chunks_exact(stride * frame_len)).enumerate()
+        {
+            let used = inputs.get(..chunk.len() / frame_len).unwrap_or(inputs);
+            for (tensor, frame) in used.iter().zip(chunk.chunks_exact(frame_len)) {
+                self.executor.upload(tensor, bytemuck::cast_slice(frame))?;
+            }
+            let prepare = || {
+                self.executor.prepare(stages::encode(
+                    &self.architecture,
+                    used,
+                    Chunk { cache, first: index == 0 },
+                    out,
+                )?)
+            };
+            let only_once;
+            let program = match &mut later {
+                _ if index == 0 => {
+                    only_once = prepare()?;
+                    &only_once
+                }
+                Some(program) => program,
+                none => none.insert(prepare()?),
+            };
+            self.executor.run(program, cancel).await?;
+            latents.push(bytemuck::pod_collect_to_vec(&self.executor.read(out).await?));
+        }
+        Ok(latents)
+    }
+}

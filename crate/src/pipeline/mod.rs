@@ -1,0 +1,19 @@
+//! From a prompt to frames: the models put together.
+//!
+//! The caller drives: [`Session::encode`] once, [`Session::step`] until it gives `None`, [`Session::next_frames`] until it gives
+//! `None`. Not calling is pausing, dropping the session is cancelling.
+
+mod architecture;
+mod encode_video;
+mod model;
+mod options;
+mod plan;
+mod prompt;
+mod session;
+mod stages;
+
+pub use architecture::{Architecture, Configs};
+pub use model::{Model, ModelInfo};
+pub use options::{Clip, GenerateOptions};
+pub use plan::{ClipPlan, StagePlan};
+pub use session::{FramesEvent, Session, StepEvent, TextEvent};

@@ -1,0 +1,106 @@
+//! What a clip takes on a device, known before a weight is read.
+
+use super::architecture::Architecture;
+use super::options::Clip;
+use super::stages::{self, DecoderState, SamplerState};
+use crate::Result;
+use crate::gpu::{Limits, Plan};
+use crate::recording::Recording;
+use crate::tensor::{DType, Tensor};
+
+/// What one stage takes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StagePlan {
+    /// `text`, `step`, `decode`.
+    pub stage: &'static str,
+    /// Bytes of the intermediate results.
+    pub temporary_bytes: u64,
+    /// Bytes of everything that exists while the stage runs: weights, the clip's state, intermediate results.
+    pub total_bytes: u64,
+    /// Largest storage binding.
+    pub largest_binding: u64,
+    /// Largest buffer.
+    pub largest_buffer: u64,
+    /// Multiply-add operations times two, of one run.
+    pub flops: u64,
+}
+
+/// What a clip takes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClipPlan {
+    /// Bytes of all weights on the device.
+    pub weight_bytes: u64,
+    /// Bytes at the worst moment.
+    pub peak_bytes: u64,
+    /// Largest storage binding of any stage.
+    pub largest_binding: u64,
+    /// Stage by stage.
+    pub stages: Vec<StagePlan>,
+}
+
+impl ClipPlan {
+    /// Plans every stage of `clip` for a device with `limits`. `tokens` are the token counts of its prompt and, with guidance, of
+    /// its negative prompt; where they are not known, the most they can be (`clip.max_tokens`) is taken.
+    ///
+    /// # Errors
+    /// [`crate::Error::DeviceTooSmall`] when something cannot be split to fit.
+    pub fn new(
+        architecture: &Architecture,
+        clip: &Clip,
+        limits: &Limits,
+        tokens: Option<[usize; 2]>,
+    ) -> Result<Self> {
+        let weight_bytes = device_bytes(architecture.weights.specs().iter().map(|s| &s.tensor))
+            + device_bytes(&architecture.latent_statistics);
+        let sampler = SamplerState::new(architecture, clip)?;
+        let decoder = DecoderState::new(architecture, clip);
+        let [tokens, negative_tokens] = tokens.unwrap_or([clip.max_tokens; 2]);
+        let context = |tokens| architecture.transformer.prompt_context(tokens, clip.max_tokens);
+        let prompt = context(tokens);
+        let negative = clip.guided().then(|| context(negative_tokens));
+        let width = architecture.configs.text_encoder.d_model;
+        let embeddings = Tensor::resident(DType::F32, &[tokens, width]);
+        let text = stages::text(architecture, &embeddings, &prompt)?;
+        let step = stages::step(architecture, &sampler, &prompt, negative.as_ref())?;
+        let first = stages::decode(architecture, &sampler.latents, &decoder, true)?;
+        let later = stages::decode(architecture, &sampler.latents, &decoder, false)?;
+
+        let context_bytes: u64 = std::iter::once(&prompt)
+            .chain(&negative)
+            .map(|c| device_bytes([&c.rows]) + device_bytes(c.keys_values.iter().flat_map(|(k, v)| [k, v])))
+            .sum();
+        let state_bytes = device_bytes(&sampler.tensors());
+        let decoder_bytes = device_bytes(&decoder.tensors());
+        let later_is_used = clip.latents[1] > 1;
+        let mut stages = vec![
+            stage("text", &text, limits, weight_bytes + context_bytes + device_bytes([&embeddings]))?,
+            stage("step", &step, limits, weight_bytes + context_bytes + state_bytes)?,
+        ];
+        let decode = if later_is_used { &later } else { &first };
+        stages.push(stage("decode", decode, limits, weight_bytes + state_bytes + decoder_bytes)?);
+        Ok(Self {
+            weight_bytes,
+            peak_bytes: stages.iter().map(|s| s.total_bytes).fold(0, u64::max),
+            largest_binding: stages.iter().map(|s| s.largest_binding).fold(0, u64::max),
+            stages,
+        })
+    }
+}
+
+fn stage(name: &'static str, recording: &Recording, limits: &Limits, resident: u64) -> Result<StagePlan> {
+    let plan = Plan::new(recording, limits)?;
+    Ok(StagePlan {
+        stage: name,
+        temporary_bytes: plan.temporary_bytes,
+        total_bytes: resident + plan.temporary_bytes + plan.uniform_bytes,
+        largest_binding: plan.largest_binding,
+        largest_buffer: plan.largest_buffer,
+        flops: recording.flops(),
+    })
+}
+
+fn device_bytes<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> u64 {
+    tensors.into_iter().map(crate::gpu::dispatch::buffer_bytes).sum()
+}

@@ -1,0 +1,11 @@
+//! What happens around the transformer: the noise a clip starts from, the sigmas it goes through, and the solver.
+//!
+//! Everything here is plain numbers; the solvers' arithmetic on latents is recorded from their coefficients.
+
+mod euler;
+pub mod noise;
+pub mod schedule;
+mod unipc;
+
+pub use noise::randn;
+pub use schedule::{Schedule, StepCoefficients};

@@ -1,0 +1,225 @@
+//! The text encoder's tokenizer, from the folder's `tokenizer.json`.
+
+use super::prompt_clean;
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use serde_json::Value;
+use tokenizers::normalizers::precompiled::Precompiled;
+use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
+
+/// A prompt as token ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// Rows of the embedding table; the special tokens that the file appends included, no padding.
+    pub ids: Vec<u32>,
+    /// Whether the prompt had more tokens than there was room for.
+    pub truncated: bool,
+    /// How many of the prompt's last tokens were left out.
+    pub dropped: usize,
+}
+
+/// The tokenizer of a model folder.
+#[derive(Debug, Clone)]
+pub struct TextTokenizer {
+    tokenizer: Tokenizer,
+    /// Tokens that the post-processor adds to a text: 1 for T5, the end of sequence.
+    added: usize,
+}
+
+impl TextTokenizer {
+    /// Where the file lies in a model folder.
+    pub const PATH: &str = "tokenizer/tokenizer.json";
+
+    /// Reads a `tokenizer.json`. Padding and truncation that the file asks for are ignored.
+    ///
+    /// Fails with `FileInvalid`; `path` is for its message.
+    pub fn from_bytes(tokenizer_json: &[u8], path: &str) -> Result<Self> {
+        let invalid = |reason: String| Error::FileInvalid { path: path.to_owned(), reason };
+        check(tokenizer_json).map_err(invalid)?;
+        let mut tokenizer = Tokenizer::from_bytes(tokenizer_json).map_err(|e| invalid(e.to_string()))?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
+        let added = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        Ok(Self { tokenizer, added })
+    }
+
+    /// Ids are below this: the embedding table needs as many rows.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
+    }
+
+    /// The ids of the cleaned prompt (see [`prompt_clean`]), at most `max_tokens`. As in transformers with
+    /// `truncation=True`, the prompt's end is what gives way; the end-of-sequence token stays last.
+    ///
+    /// Fails with `OptionInvalid` where `max_tokens` has no room for the special tokens, and with `WrongState` where the
+    /// vocabulary has no token for the text.
+    pub fn encode(&self, prompt: &str, max_tokens: usize) -> Result<Tokens> {
+        self.encode_cleaned(&prompt_clean(prompt), max_tokens)
+    }
+
+    fn encode_cleaned(&self, text: &str, max_tokens: usize) -> Result<Tokens> {
+        let failed = |e: tokenizers::Error| Error::WrongState {
+            call: "encode",
+            reason: format!("the tokenizer has no tokens for this prompt ({e})"),
+        };
+        let room = max_tokens.checked_sub(self.added).filter(|_| max_tokens > 0);
+        let room = room.ok_or_else(|| Error::OptionInvalid {
+            option: "max_tokens".to_owned(),
+            expected: format!("at least {}", self.added.max(1)),
+            found: max_tokens.to_string(),
+        })?;
+        let mut encoding = self.tokenizer.encode(text, false).map_err(failed)?;
+        let dropped = encoding.len().saturating_sub(room);
+        encoding.truncate(room, 0, TruncationDirection::Right);
+        let encoding = self.tokenizer.post_process(encoding, None, true).map_err(failed)?;
+        Ok(Tokens { ids: encoding.get_ids().to_vec(), truncated: dropped > 0, dropped })
+    }
+}
+
+/// Finds what the `tokenizers` crate would panic on: broken JSON, a character map that cannot be decoded, a template of
+/// special tokens that it does not define. A map whose trie is damaged inside is not found.
+fn check(tokenizer_json: &[u8]) -> std::result::Result<(), String> {
+    #[derive(Deserialize)]
+    struct Document {
+        normalizer: Option<Value>,
+        post_processor: Option<Value>,
+        decoder: Option<Value>,
+    }
+    let text = std::str::from_utf8(tokenizer_json).map_err(|e| e.to_string())?;
+    let document: Document = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    [document.normalizer, document.post_processor, document.decoder].iter().flatten().try_for_each(check_part)
+}
+
+/// A normalizer, post-processor or decoder and those inside of it.
+fn check_part(part: &Value) -> std::result::Result<(), String> {
+    match part.get("type").and_then(Value::as_str) {
+        Some("Precompiled") => {
+            serde_json::from_str::<Precompiled>(&part.to_string()).map_err(|e| e.to_string())?;
+        }
+        Some("TemplateProcessing") => {
+            for piece in
+                ["single", "pair"].iter().filter_map(|template| part.get(template)?.as_array()).flatten()
+            {
+                let id = piece.get("SpecialToken").and_then(|token| token.get("id")?.as_str());
+                if let Some(id) =
+                    id.filter(|&id| part.get("special_tokens").is_none_or(|all| all.get(id).is_none()))
+                {
+                    return Err(format!(
+                        "the template of its post-processor uses {id}, which it does not define"
+                    ));
+                }
+            }
+        }
+        _ => {}
+    }
+    match part {
+        Value::Array(parts) => parts.iter().try_for_each(check_part),
+        Value::Object(parts) => parts.values().try_for_each(check_part),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+    fn tokenizer(folder: &str) -> TextTokenizer {
+        let bytes = std::fs::read(format!("{ROOT}/{folder}/{}", TextTokenizer::PATH)).unwrap();
+        TextTokenizer::from_bytes(&bytes, TextTokenizer::PATH).unwrap()
+    }
+
+    /// Texts and their ids by transformers, whole and truncated to 8, for tokenizers of every kind; see tests/golden.
+    #[test]
+    fn equals_transformers() {
+        #[derive(serde::Deserialize)]
+        struct Golden {
+            text: String,
+            ids: Vec<u32>,
+            ids_at_most_8: Vec<u32>,
+        }
+        for (case, folder) in [
+            ("wan21", "tests/golden/wan21/pipeline"),
+            ("wan22", "tests/golden/wan22/pipeline"),
+            ("odd", "tests/golden/odd/pipeline"),
+            ("head128", "tests/golden/head128/pipeline"),
+            ("interim", "models/interim"),
+        ] {
+            let tokenizer = tokenizer(folder);
+            let golden = std::fs::read(format!("{ROOT}/tests/golden/{case}/tokens.json")).unwrap();
+            let golden: Vec<Golden> = serde_json::from_slice(&golden).unwrap();
+            assert!(golden.len() > 10);
+            for Golden { text, ids, ids_at_most_8 } in golden {
+                let all = tokenizer.encode_cleaned(&text, 512).unwrap();
+                assert_eq!(
+                    all,
+                    Tokens { ids: ids.clone(), truncated: false, dropped: 0 },
+                    "{case}: {text:?}"
+                );
+                let dropped = ids.len().saturating_sub(8);
+                let some = tokenizer.encode_cleaned(&text, 8).unwrap();
+                assert_eq!(
+                    some,
+                    Tokens { ids: ids_at_most_8, truncated: dropped > 0, dropped },
+                    "{case}: {text:?}"
+                );
+                assert!(all.ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()));
+            }
+        }
+    }
+
+    #[test]
+    fn prompt_is_cleaned() {
+        let tokenizer = tokenizer("models/interim");
+        let messy = tokenizer.encode("  a &quot;red&quot;\n ball ", 40).unwrap();
+        assert_eq!(messy, tokenizer.encode_cleaned("a \"red\" ball", 40).unwrap());
+    }
+
+    #[test]
+    fn little_room() {
+        let tokenizer = tokenizer("models/interim");
+        let tokens = tokenizer.encode("a red ball", 1).unwrap();
+        assert_eq!((tokens.ids.len(), tokens.truncated), (1, true));
+        assert_eq!(tokens.ids, tokenizer.encode("", 40).unwrap().ids);
+        assert_eq!(tokenizer.encode("a red ball", 0).unwrap_err().code(), "option_invalid");
+    }
+
+    #[test]
+    fn stored_padding_and_truncation_are_ignored() {
+        let path = format!("{ROOT}/models/interim/{}", TextTokenizer::PATH);
+        let mut file: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        file["truncation"] = serde_json::json!(
+            {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
+        file["padding"] = serde_json::json!({"strategy": {"Fixed": 64}, "direction": "Right",
+            "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>"});
+        let stored = TextTokenizer::from_bytes(file.to_string().as_bytes(), TextTokenizer::PATH).unwrap();
+        let prompt = "a red ball on green grass";
+        assert_eq!(stored.encode(prompt, 40), tokenizer("models/interim").encode(prompt, 40));
+    }
+
+    #[test]
+    fn broken_files() {
+        let path = format!("{ROOT}/models/interim/{}", TextTokenizer::PATH);
+        let whole = std::fs::read(path).unwrap();
+        for bytes in
+            [&b""[..], b"{}", b"\xff\xfe", &whole[..whole.len() / 2], br#"{"model": {"type": "Unigram"}}"#]
+        {
+            let error = TextTokenizer::from_bytes(bytes, TextTokenizer::PATH).unwrap_err();
+            assert_eq!(error.code(), "file_invalid");
+        }
+        // wan21 has a compiled character map, as UMT5 has.
+        let path = format!("{ROOT}/tests/golden/wan21/pipeline/{}", TextTokenizer::PATH);
+        let text = std::fs::read_to_string(path).unwrap();
+        for (from, to) in [
+            ("\"precompiled_charsmap\": \"", "\"precompiled_charsmap\": \"?"),
+            ("\"precompiled_charsmap\"", "\"charsmap\""),
+            ("\"special_tokens\": {", "\"special_tokens\": {}, \"others\": {"),
+        ] {
+            assert!(text.contains(from));
+            let broken = text.replace(from, to);
+            let error = TextTokenizer::from_bytes(broken.as_bytes(), TextTokenizer::PATH).unwrap_err();
+            assert_eq!(error.code(), "file_invalid", "{to}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! From torch's order of a weight to the one that the kernels read.
+//!
+//! Kernels read matrices as `[K, stride]` (K = inputs, stride = outputs rounded up to 4), so that four neighbouring
+//! outputs are one vector load; torch keeps `[N, C, ...]`. The order changes once, while loading; the number format stays.
+
+use half::{bf16, f16};
+
+use crate::ops::LinearWeight;
+use crate::tensor::DType;
+
+/// What happens to a tensor between the file and the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Flattened, converted to f32.
+    Flat,
+    /// Outputs `start..start + count` of `[N, C, kernel...]` as `[kernel... * C, stride]`, C innermost: linear layers (no kernel)
+    /// and convolutions.
+    Matrix {
+        /// First output.
+        start: usize,
+        /// Outputs.
+        count: usize,
+    },
+    /// As `Matrix`, but with the kernel innermost, `[C * kernel..., stride]`: the patch embedding, whose input rows are patches in
+    /// the weight's own order.
+    Patches {
+        /// First output.
+        start: usize,
+        /// Outputs.
+        count: usize,
+    },
+}
+
+impl Layout {
+    /// `[K, stride]` for a weight of torch shape `[N, C, kernel...]`.
+    pub fn matrix(self, shape: &[usize]) -> [usize; 2] {
+        match self {
+            Self::Flat => [1, shape.iter().product()],
+            Self::Matrix { count, .. } | Self::Patches { count, .. } => {
+                [shape.iter().skip(1).product(), LinearWeight::stride(count)]
+            }
+        }
+    }
+
+    /// The bytes for the device of a weight of torch shape `shape`, from the file's bytes (little endian, `dtype`).
+    ///
+    /// `bytes` must hold exactly the tensor; a shorter slice gives zeros for what is missing.
+    pub fn repack(self, bytes: &[u8], dtype: DType, shape: &[usize]) -> Vec<u8> {
+        match (self, dtype) {
+            (Self::Flat, _) => to_f32(bytes, dtype).into_iter().flat_map(f32::to_le_bytes).collect(),
+            (_, DType::F32 | DType::U32) => self.transpose::<4>(bytes, shape),
+            (_, DType::F16 | DType::Bf16) => self.transpose::<2>(bytes, shape),
+        }
+    }
+
+    fn transpose<const SIZE: usize>(self, bytes: &[u8], shape: &[usize]) -> Vec<u8> {
+        let (start, count, channels_inner) = match self {
+            Self::Flat => return bytes.to_vec(),
+            Self::Matrix { start, count } => (start, count, true),
+            Self::Patches { start, count } => (start, count, false),
+        };
+        let [k, stride] = self.matrix(shape);
+        let channels = shape.get(1).copied().unwrap_or(1).max(1);
+        let taps = k / channels;
+        let mut out = vec![0; k * stride * SIZE];
+        let (elements, _) = bytes.as_chunks::<SIZE>();
+        let (packed, _) = out.as_chunks_mut::<SIZE>();
+        for (n, row) in elements.chunks_exact(k.max(1)).skip(start).take(count).enumerate() {
+            for (i, value) in row.iter().enumerate() {
+                let (c, tap) = (i / taps, i % taps);
+                let at = if channels_inner { tap * channels + c } else { i };
+                packed[at * stride + n] = *value;
+            }
+        }
+        out
+    }
+}
+
+/// A tensor's bytes as numbers.
+pub fn to_f32(bytes: &[u8], dtype: DType) -> Vec<f32> {
+    match dtype {
+        DType::F32 | DType::U32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        DType::F16 => bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+        DType::Bf16 => bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+    }
+}
+
+/// Index of the first value that is NaN or infinite. An exponent of all ones is one, in every format.
+pub fn first_not_finite(bytes: &[u8], dtype: DType) -> Option<usize> {
+    match dtype {
+        DType::U32 => None,
+        DType::F32 => {
+            bytes.as_chunks().0.iter().position(|b| u32::from_le_bytes(*b) & 0x7f80_0000 == 0x7f80_0000)
+        }
+        DType::F16 => bytes.as_chunks().0.iter().position(|b| u16::from_le_bytes(*b) & 0x7c00 == 0x7c00),
+        DType::Bf16 => bytes.as_chunks().0.iter().position(|b| u16::from_le_bytes(*b) & 0x7f80 == 0x7f80),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn floats(bytes: &[u8]) -> Vec<f32> {
+        to_f32(bytes, DType::F32)
+    }
+
+    fn bytes(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
+        values.into_iter().flat_map(f32::to_le_bytes).collect()
+    }
+
+    #[test]
+    fn a_linear_weight_is_transposed_and_padded() {
+        let w = bytes((0..6).map(|v| v as f32)); // [N = 3, K = 2]
+        let out = Layout::Matrix { start: 0, count: 3 }.repack(&w, DType::F32, &[3, 2]);
+        assert_eq!(floats(&out), [0., 2., 4., 0., 1., 3., 5., 0.]);
+        let slab = Layout::Matrix { start: 1, count: 2 }.repack(&w, DType::F32, &[3, 2]);
+        assert_eq!(floats(&slab), [2., 4., 0., 0., 3., 5., 0., 0.]);
+    }
+
+    #[test]
+    fn a_convolution_has_its_channels_innermost_and_patches_have_not() {
+        let w = bytes((0..12).map(|v| v as f32)); // [N = 2, C = 3, 1, 1, 2]
+        let shape = [2, 3, 1, 1, 2];
+        let conv = floats(&Layout::Matrix { start: 0, count: 2 }.repack(&w, DType::F32, &shape));
+        let first_output: Vec<f32> = conv.iter().step_by(4).copied().collect();
+        assert_eq!(first_output, [0., 2., 4., 1., 3., 5.]);
+        let patches = floats(&Layout::Patches { start: 0, count: 2 }.repack(&w, DType::F32, &shape));
+        let second_output: Vec<f32> = patches.iter().skip(1).step_by(4).copied().collect();
+        assert_eq!(second_output, [6., 7., 8., 9., 10., 11.]);
+    }
+
+    #[test]
+    fn sixteen_bit_weights_keep_their_format() {
+        let w: Vec<u8> = [1.5f32, -2.0].into_iter().flat_map(|v| f16::from_f32(v).to_le_bytes()).collect();
+        let out = Layout::Matrix { start: 0, count: 1 }.repack(&w, DType::F16, &[1, 2]);
+        assert_eq!(to_f32(&out, DType::F16), [1.5, 0., 0., 0., -2., 0., 0., 0.]);
+        assert_eq!(floats(&Layout::Flat.repack(&w, DType::F16, &[2])), [1.5, -2.0]);
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_found() {
+        assert_eq!(first_not_finite(&bytes([1., f32::MAX, f32::NAN]), DType::F32), Some(2));
+        assert_eq!(first_not_finite(&bytes([1., f32::MIN]), DType::F32), None);
+        let h: Vec<u8> = [1f32, 1e9].into_iter().flat_map(|v| f16::from_f32(v).to_le_bytes()).collect();
+        assert_eq!(first_not_finite(&h, DType::F16), Some(1));
+    }
+}

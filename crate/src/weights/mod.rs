@@ -1,0 +1,12 @@
+//! Checkpoints: where their bytes come from, what the files hold, and the way onto the device.
+
+pub mod layout;
+pub mod load;
+pub mod safetensors;
+pub mod scope;
+pub mod source;
+
+pub use layout::Layout;
+pub use load::{LoadProgress, load_weights};
+pub use scope::{Checkpoint, Scope, WeightSpec, Weights};
+pub use source::{Source, Span};

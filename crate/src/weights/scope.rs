@@ -1,0 +1,177 @@
+//! Which weights a model needs, under the names that the checkpoint gives them.
+//!
+//! A model is built by walking down its names (`scope.pp("blocks").pp(0).pp("attn1")`); every layer it makes registers
+//! the tensors it needs. The same walk over a config alone (no files) is what the planner runs on.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::rc::Rc;
+
+use super::layout::Layout;
+use super::safetensors::{Component, FileDtype, TensorLocation};
+use crate::tensor::{DType, Tensor};
+use crate::{Error, Result};
+
+/// Where a component's tensors are looked up.
+#[derive(Debug)]
+pub enum Checkpoint {
+    /// In files.
+    Files(Component),
+    /// Nowhere: every tensor is taken to exist with the right shape, matrices in this format. For planning from configs.
+    Assumed {
+        /// Component folder.
+        folder: String,
+        /// Format of matrices.
+        dtype: DType,
+    },
+}
+
+impl Checkpoint {
+    fn folder(&self) -> &str {
+        match self {
+            Self::Files(component) => component.folder(),
+            Self::Assumed { folder, .. } => folder,
+        }
+    }
+}
+
+/// One tensor that has to be loaded before the model can run.
+#[derive(Debug, Clone)]
+pub struct WeightSpec {
+    /// Where it goes.
+    pub tensor: Tensor,
+    /// Component folder, such as `transformer`.
+    pub component: String,
+    /// Checkpoint key.
+    pub key: String,
+    /// From the file's order to the kernels'.
+    pub layout: Layout,
+    /// Where it lies; `None` when only a config is known.
+    pub location: Option<TensorLocation>,
+}
+
+/// The weights of a model, in the order in which its layers were made.
+#[derive(Debug, Default)]
+pub struct Weights {
+    specs: RefCell<Vec<WeightSpec>>,
+}
+
+impl Weights {
+    /// An empty list.
+    pub fn new() -> Rc<Self> {
+        Rc::default()
+    }
+
+    /// All that has been registered.
+    pub fn specs(&self) -> Vec<WeightSpec> {
+        self.specs.borrow().clone()
+    }
+
+    /// Bytes on the device.
+    pub fn bytes(&self) -> u64 {
+        self.specs.borrow().iter().map(|s| s.tensor.allocation_bytes()).sum()
+    }
+}
+
+/// A place in the checkpoint's names, from which layers take their tensors.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    checkpoint: Rc<Checkpoint>,
+    weights: Rc<Weights>,
+    prefix: String,
+}
+
+impl Scope {
+    /// The root of a component's names.
+    pub fn new(checkpoint: Rc<Checkpoint>, weights: Rc<Weights>) -> Self {
+        Self { checkpoint, weights, prefix: String::new() }
+    }
+
+    /// The names below `name`.
+    pub fn pp(&self, name: impl Display) -> Self {
+        Self { prefix: self.key(&name.to_string()), ..self.clone() }
+    }
+
+    fn key(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    /// The location of `name`, after its shape has been compared with `shape`.
+    ///
+    /// # Errors
+    /// [`Error::TensorMissing`], [`Error::TensorShape`], [`Error::TensorDtype`].
+    pub fn locate(&self, name: &str, shape: &[usize]) -> Result<Option<TensorLocation>> {
+        let Checkpoint::Files(component) = &*self.checkpoint else { return Ok(None) };
+        let key = self.key(name);
+        let location = component.find(&key)?;
+        if location.shape != shape {
+            return Err(Error::TensorShape {
+                component: component.folder().to_owned(),
+                tensor: key,
+                expected: shape.to_vec(),
+                found: location.shape.clone(),
+            });
+        }
+        if storage(&location.dtype).is_none() {
+            return Err(Error::TensorDtype {
+                component: component.folder().to_owned(),
+                tensor: key,
+                found: location.dtype.name().to_owned(),
+            });
+        }
+        Ok(Some(location.clone()))
+    }
+
+    /// A small tensor of torch shape `shape` in f32, flattened to `[n]`.
+    ///
+    /// # Errors
+    /// As [`Scope::locate`].
+    pub fn vector(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let location = self.locate(name, shape)?;
+        let tensor = Tensor::resident(DType::F32, &[shape.iter().product()]);
+        Ok(self.register(tensor, name, Layout::Flat, location))
+    }
+
+    /// Output rows `rows` of a weight of torch shape `[N, ...]` as the matrix `[K, stride]` that the kernels read, in the
+    /// number format of the file.
+    ///
+    /// # Errors
+    /// As [`Scope::locate`].
+    pub fn matrix(&self, name: &str, shape: &[usize], layout: Layout) -> Result<Tensor> {
+        let location = self.locate(name, shape)?;
+        let dtype = match (&*self.checkpoint, &location) {
+            (Checkpoint::Assumed { dtype, .. }, _) => *dtype,
+            (_, Some(location)) => storage(&location.dtype).unwrap_or(DType::F32),
+            (_, None) => DType::F32,
+        };
+        let [k, stride] = layout.matrix(shape);
+        Ok(self.register(Tensor::resident(dtype, &[k, stride]), name, layout, location))
+    }
+
+    fn register(
+        &self,
+        tensor: Tensor,
+        name: &str,
+        layout: Layout,
+        location: Option<TensorLocation>,
+    ) -> Tensor {
+        self.weights.specs.borrow_mut().push(WeightSpec {
+            tensor: tensor.clone(),
+            component: self.checkpoint.folder().to_owned(),
+            key: self.key(name),
+            layout,
+            location,
+        });
+        tensor
+    }
+}
+
+/// The device format of a file's format, where it can be read.
+pub(crate) fn storage(dtype: &FileDtype) -> Option<DType> {
+    match dtype {
+        FileDtype::F32 => Some(DType::F32),
+        FileDtype::F16 => Some(DType::F16),
+        FileDtype::BF16 => Some(DType::Bf16),
+        FileDtype::Other(_) => None,
+    }
+}

@@ -1,0 +1,29 @@
+// Formula: out[i] = x[i].
+// Layouts: x and out any shape, the same, 32-bit elements.
+// Grid: one workgroup for 256 elements, folded.
+// Workgroup: no memory.
+
+struct Params {
+    base: array<vec4<u32>, 2>,
+    // Elements.
+    count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<u32>;
+@group(0) @binding(2) var<storage, read_write> out: array<u32>;
+
+//#include "shared/base.wgsl"
+//#include "shared/grid.wgsl"
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let i = workgroup_index(workgroup, grid) * 256u + thread;
+    if i < params.count {
+        out[base(2u) + i] = x[base(1u) + i];
+    }
+}

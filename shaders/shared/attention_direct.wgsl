@@ -1,0 +1,186 @@
+// Formula: as attention.wgsl, four queries by 16 keys an invocation, without workgroup memory or barriers, for software
+//   adapters. The sums stay in out, in the cache of the core that writes them: every head size runs with the same few
+//   registers, and 16 keys cost as many loads as an 8 x 8 tile of a matrix product.
+// Layouts: as attention.wgsl.
+// Grid: one workgroup for 8 blocks of four queries, queries innermost, folded.
+// Workgroup: no memory.
+
+const BLOCK_KEYS = 16u;
+
+// Rows of four consecutive keys, in vectors.
+fn key_rows(head: u32, key: u32) -> vec4<u32> {
+    return vec4<u32>(key_row(head, key), key_row(head, key + 1u), key_row(head, key + 2u), key_row(head, key + 3u));
+}
+
+fn load_keys(rows: vec4<u32>, c: u32) -> mat4x4<f32> {
+    return transpose(mat4x4<f32>(k[rows.x + c], k[rows.y + c], k[rows.z + c], k[rows.w + c]));
+}
+
+fn load_values(rows: vec4<u32>, c: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(v[rows.x + c], v[rows.y + c], v[rows.z + c], v[rows.w + c]);
+}
+
+// The largest of 16 logits of a query.
+fn largest(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> f32 {
+    let m = max(max(a, b), max(c, d));
+    return max(max(m.x, m.y), max(m.z, m.w));
+}
+
+fn total(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> f32 {
+    return dot(a + b + c + d, vec4<f32>(1.0));
+}
+
+@compute @workgroup_size(8)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let blocks = (params.queries + 3u) / 4u;
+    let block = workgroup_index(workgroup, grid) * 8u + thread;
+    let head = block / blocks;
+    let query = block % blocks * 4u;
+    if head >= params.heads {
+        return;
+    }
+    let count = min(params.queries - query, 4u);
+    let q0 = query_row(head, query);
+    let q1 = query_row(head, query + 1u);
+    let q2 = query_row(head, query + 2u);
+    let q3 = query_row(head, query + 3u);
+    let out0 = out_row(head, query);
+    let out1 = out_row(head, query + 1u);
+    let out2 = out_row(head, query + 2u);
+    let out3 = out_row(head, query + 3u);
+
+    var most = vec4<f32>(NEVER);
+    var weight = vec4<f32>();
+    for (var key = 0u; key < params.keys; key += BLOCK_KEYS) {
+        let rows0 = key_rows(head, key);
+        let rows1 = key_rows(head, key + 4u);
+        let rows2 = key_rows(head, key + 8u);
+        let rows3 = key_rows(head, key + 12u);
+
+        // Columns are queries, rows are keys.
+        let base_k = base(2u) / 4u;
+        var s0 = mat4x4<f32>();
+        var s1 = mat4x4<f32>();
+        var s2 = mat4x4<f32>();
+        var s3 = mat4x4<f32>();
+        for (var c = 0u; c < params.vectors; c++) {
+            let queries = mat4x4<f32>(q[q0 + c], q[q1 + c], q[q2 + c], q[q3 + c]);
+            s0 += load_keys(rows0, base_k + c) * queries;
+            s1 += load_keys(rows1, base_k + c) * queries;
+            s2 += load_keys(rows2, base_k + c) * queries;
+            s3 += load_keys(rows3, base_k + c) * queries;
+        }
+        s0 *= params.scale;
+        s1 *= params.scale;
+        s2 *= params.scale;
+        s3 *= params.scale;
+        if params.has_bias != 0u {
+            s0 += biases(head, query, key);
+            s1 += biases(head, query, key + 4u);
+            s2 += biases(head, query, key + 8u);
+            s3 += biases(head, query, key + 12u);
+        }
+        if key + BLOCK_KEYS >= params.keys {
+            s0 = end(key, s0);
+            s1 = end(key + 4u, s1);
+            s2 = end(key + 8u, s2);
+            s3 = end(key + 12u, s3);
+        }
+
+        let last_most = most;
+        most = max(most, vec4<f32>(
+            largest(s0[0], s1[0], s2[0], s3[0]),
+            largest(s0[1], s1[1], s2[1], s3[1]),
+            largest(s0[2], s1[2], s2[2], s3[2]),
+            largest(s0[3], s1[3], s2[3], s3[3]),
+        ));
+        s0 = weights(s0, most);
+        s1 = weights(s1, most);
+        s2 = weights(s2, most);
+        s3 = weights(s3, most);
+        var keep = exp2(last_most - most);
+        weight = weight * keep + vec4<f32>(
+            total(s0[0], s1[0], s2[0], s3[0]),
+            total(s0[1], s1[1], s2[1], s3[1]),
+            total(s0[2], s1[2], s2[2], s3[2]),
+            total(s0[3], s1[3], s2[3], s3[3]),
+        );
+        if key + BLOCK_KEYS >= params.keys {
+            // The sums end here: divide on the way.
+            let factor = 1.0 / weight;
+            keep *= factor;
+            s0 = scaled(s0, factor);
+            s1 = scaled(s1, factor);
+            s2 = scaled(s2, factor);
+            s3 = scaled(s3, factor);
+        }
+
+        let base_v = base(3u) / 4u;
+        for (var c = 0u; c < params.vectors; c++) {
+            var sum = load_values(rows0, base_v + c) * s0;
+            sum += load_values(rows1, base_v + c) * s1;
+            sum += load_values(rows2, base_v + c) * s2;
+            sum += load_values(rows3, base_v + c) * s3;
+            if key > 0u {
+                let before = mat4x4<f32>(out[out0 + c], out[out1 + c], out[out2 + c], out[out3 + c]);
+                sum += scaled(before, keep);
+            }
+            out[out0 + c] = sum[0];
+            if count > 1u {
+                out[out1 + c] = sum[1];
+            }
+            if count > 2u {
+                out[out2 + c] = sum[2];
+            }
+            if count > 3u {
+                out[out3 + c] = sum[3];
+            }
+        }
+    }
+}
+
+// Columns times their factors.
+fn scaled(a: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(a[0] * by.x, a[1] * by.y, a[2] * by.z, a[3] * by.w);
+}
+
+fn weights(s: mat4x4<f32>, most: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(exp2(s[0] - most.x), exp2(s[1] - most.y), exp2(s[2] - most.z), exp2(s[3] - most.w));
+}
+
+// Four keys' biases of a query.
+fn bias_column(head: u32, query: u32, key: u32) -> vec4<f32> {
+    return vec4<f32>(
+        bias_at(head, query, key),
+        bias_at(head, query, key + 1u),
+        bias_at(head, query, key + 2u),
+        bias_at(head, query, key + 3u),
+    );
+}
+
+fn biases(head: u32, query: u32, key: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        bias_column(head, query, key),
+        bias_column(head, query + 1u, key),
+        bias_column(head, query + 2u, key),
+        bias_column(head, query + 3u, key),
+    );
+}
+
+// The last block of keys: the last key's bias, and nothing from keys past it.
+fn end(key: u32, s: mat4x4<f32>) -> mat4x4<f32> {
+    let keys = vec4<u32>(key) + vec4<u32>(0u, 1u, 2u, 3u);
+    let last = select(vec4<f32>(), vec4<f32>(params.last_key_bias), keys + 1u == vec4<u32>(params.keys));
+    let past = keys >= vec4<u32>(params.keys);
+    let never = vec4<f32>(NEVER);
+    return mat4x4<f32>(
+        select(s[0] + last, never, past),
+        select(s[1] + last, never, past),
+        select(s[2] + last, never, past),
+        select(s[3] + last, never, past),
+    );
+}

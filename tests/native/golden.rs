@@ -1,0 +1,186 @@
+//! The whole pipeline against diffusers, on tiny random pipelines and on the shipped model (`tests/golden/README.md`).
+//!
+//! Tolerances are the project's: 1e-3 relative for embeddings and latents (RMS of the difference over RMS), 2/255 for frames.
+//! Both executors compute in f32, so on weights that they read exactly they come closer; the CPU executor is held to
+//! 1e-4, which also tells the tanh GELU from the exact one.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use kinetoscope::CancelFlag;
+use kinetoscope::config::Solver;
+use kinetoscope::executor::{DeviceChoice, Executor};
+use kinetoscope::gpu::GpuOptions;
+use kinetoscope::pipeline::{GenerateOptions, Model};
+use kinetoscope::weights::source::FolderSource;
+use pollster::block_on;
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Case {
+    pipeline: String,
+    prompt: String,
+    negative_prompt: String,
+    width: usize,
+    height: usize,
+    frames: usize,
+    steps: usize,
+    guidance_scale: f64,
+    seed: u64,
+    max_sequence_length: usize,
+    solver: String,
+    shift: f64,
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name)
+}
+
+/// A tensor of a golden file as f32.
+fn tensor(path: &Path, name: &str) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let view = file.tensor(name).unwrap();
+    match view.dtype() {
+        Dtype::F32 => view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F16 => {
+            view.data().as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect()
+        }
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+/// RMS of the difference over RMS.
+fn relative(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let sum = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
+    let difference = sum(&mut found.iter().zip(expected).map(|(f, e)| f64::from(f - e)));
+    (difference / sum(&mut expected.iter().map(|&e| f64::from(e)))).sqrt()
+}
+
+fn worst(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    // A NaN must not pass for small.
+    found
+        .iter()
+        .zip(expected)
+        .map(|(f, e)| (f - e).abs())
+        .fold(0.0, |a, b| if b > a || b.is_nan() { b } else { a })
+}
+
+fn executor(choice: DeviceChoice) -> Rc<Executor> {
+    Rc::new(block_on(Executor::open(choice, &GpuOptions::default())).unwrap())
+}
+
+fn load(folder: &Path, executor: Rc<Executor>) -> Rc<Model> {
+    let source = Rc::new(FolderSource::new(folder));
+    Rc::new(block_on(Model::load(source, executor, &CancelFlag::new(), &mut |_| {})).unwrap())
+}
+
+fn run(name: &str, choice: DeviceChoice, tolerance: f64) {
+    let folder = golden(name);
+    let case: Case = serde_json::from_slice(&std::fs::read(folder.join("case.json")).unwrap()).unwrap();
+    let file = folder.join("golden.safetensors");
+    let model = load(&folder.join(&case.pipeline), executor(choice));
+    let options = GenerateOptions {
+        prompt: case.prompt,
+        negative: Some(case.negative_prompt),
+        width: Some(case.width),
+        height: Some(case.height),
+        frames: Some(case.frames),
+        steps: Some(case.steps),
+        guidance: Some(case.guidance_scale),
+        max_tokens: Some(case.max_sequence_length),
+        seed: Some(case.seed),
+        ..Default::default()
+    };
+    let mut session = model.session(&options, &CancelFlag::new()).unwrap();
+    // Solver and shift come from the folder: the case only says what diffusers found there.
+    let solver = if case.solver == "unipc" { Solver::UniPc } else { Solver::Euler };
+    assert_eq!(session.clip().schedule.solver, solver);
+    assert_eq!(session.clip().schedule.shift, case.shift);
+
+    block_on(session.encode()).unwrap();
+    let embeds = relative(&block_on(session.prompt_embeds()).unwrap(), &tensor(&file, "prompt_embeds"));
+    assert!(embeds < tolerance, "{name}: prompt_embeds off by {embeds:.2e}");
+    let noise = worst(&block_on(session.latents()).unwrap(), &tensor(&file, "noise"));
+    assert!(noise < 1e-6, "{name}: noise off by {noise:.2e}");
+
+    let steps = tensor(&file, "steps");
+    let mut expected = steps.chunks_exact(steps.len() / case.steps);
+    let mut latents = 0f64;
+    while let Some(event) = block_on(session.step()).unwrap() {
+        latents = relative(&block_on(session.latents()).unwrap(), expected.next().unwrap());
+        assert!(latents < tolerance, "{name}: latents after step {} off by {latents:.2e}", event.index);
+    }
+    assert!(expected.next().is_none());
+
+    let (mut frames, mut bytes) = (Vec::new(), Vec::new());
+    while let Some(event) = block_on(session.next_frames()).unwrap() {
+        assert_eq!(event.index * case.width * case.height * 3, frames.len());
+        frames.extend(block_on(session.frame_values(event.count)).unwrap());
+        bytes.extend(event.rgba.as_chunks().0.iter().flat_map(|&[r, g, b, a]| {
+            assert_eq!(a, 255);
+            [r, g, b]
+        }));
+    }
+    let expected = tensor(&file, "frames");
+    let worst_frame = worst(&frames, &expected) * 255.0;
+    assert!(worst_frame < 2.0, "{name}: frames off by {worst_frame}/255");
+    let rounded: Vec<f32> = bytes.iter().map(|&b| f32::from(b) / 255.0).collect();
+    assert!(worst(&rounded, &frames) * 255.0 < 0.501, "{name}: RGBA is not the rounded frame");
+    println!("{name}: embeds {embeds:.1e}, last latents {latents:.1e}, frames {worst_frame:.3}/255");
+
+    // Nothing of the clip stays on the device.
+    drop(session);
+    let before = model.executor().allocated_bytes();
+    let again = model.session(&options, &CancelFlag::new()).unwrap();
+    drop(again);
+    assert_eq!(model.executor().allocated_bytes(), before);
+}
+
+fn encode(name: &str, choice: DeviceChoice, tolerance: f64) {
+    let folder = golden(name);
+    let file = folder.join("encode.safetensors");
+    let case: Case = serde_json::from_slice(&std::fs::read(folder.join("case.json")).unwrap()).unwrap();
+    let model = load(&folder.join(case.pipeline), executor(choice));
+    let bytes = std::fs::read(&file).unwrap();
+    let shape = SafeTensors::deserialize(&bytes).unwrap().tensor("video").unwrap().shape().to_vec();
+    let [_, height, width, _] = shape[..] else { panic!("video is {shape:?}") };
+    let video = tensor(&file, "video");
+    for frames in [1, 5, 17] {
+        let rgb = &video[..frames * height * width * 3];
+        let latents = block_on(model.encode_video(rgb, [frames, height, width], &CancelFlag::new())).unwrap();
+        let off = relative(&latents, &tensor(&file, &format!("latents_f{frames}")));
+        println!("{name}: {frames} frames encoded, latents off by {off:.1e}");
+        assert!(off < tolerance, "{name}: latents of {frames} frames off by {off:.2e}");
+    }
+}
+
+macro_rules! cases {
+    ($($case:ident),*) => {
+        mod cpu {
+            use super::*;
+            $(#[test] fn $case() { run(stringify!($case), DeviceChoice::Cpu, 1e-4); })*
+        }
+        mod gpu {
+            use super::*;
+            $(#[test] fn $case() { run(stringify!($case), DeviceChoice::WebGpu, 1e-3); })*
+        }
+    };
+}
+cases!(wan21, wan22, odd, head128, interim);
+
+macro_rules! encoders {
+    ($($name:ident: $case:literal, $choice:ident, $tolerance:literal;)*) => {
+        $(#[test] fn $name() { encode($case, DeviceChoice::$choice, $tolerance); })*
+    };
+}
+encoders! {
+    encoder_2_1_on_the_cpu: "wan21", Cpu, 1e-4;
+    encoder_2_2_on_the_cpu: "wan22", Cpu, 1e-4;
+    encoder_2_1_on_the_gpu: "wan21", WebGpu, 1e-3;
+    encoder_2_2_on_the_gpu: "wan22", WebGpu, 1e-3;
+}

@@ -1,0 +1,182 @@
+//! One recording on both executors: the CPU's result is the oracle of every shader.
+//!
+//! No adapter is a failure, never a skip.
+#![allow(dead_code, reason = "every test binary uses its own part")]
+
+use std::cell::RefCell;
+
+use kinetoscope::CancelFlag;
+use kinetoscope::cpu::Cpu;
+use kinetoscope::executor::Executor;
+use kinetoscope::gpu::{Gpu, GpuOptions};
+use kinetoscope::recording::Recorder;
+use kinetoscope::tensor::{DType, Lifetime, Tensor};
+use pollster::block_on;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+/// A device with some options; there has to be one.
+pub fn gpu(options: &GpuOptions) -> Gpu {
+    block_on(Gpu::create(options)).unwrap_or_else(|error| panic!("the tests need an adapter: {error}"))
+}
+
+/// The devices that every operation runs on: as detected, the other family of kernels, and limits so small that operations
+/// are split, in both families.
+fn devices() -> Vec<(&'static str, Executor)> {
+    let family = |barrier_free| GpuOptions { barrier_free: Some(barrier_free), ..GpuOptions::default() };
+    let tiny = |barrier_free| GpuOptions {
+        max_binding: Some(4096),
+        max_dispatch_flops: Some(20_000),
+        ..family(barrier_free)
+    };
+    [
+        ("detected", GpuOptions::default()),
+        ("with barriers", family(false)),
+        ("barrier-free", family(true)),
+        ("4 KiB bindings, with barriers", tiny(false)),
+        ("4 KiB bindings, barrier-free", tiny(true)),
+    ]
+    .into_iter()
+    .map(|(name, options)| (name, gpu(&options).into()))
+    .collect()
+}
+
+/// A recording in the making, with random inputs from a seed.
+pub struct Case<'a> {
+    pub recorder: Recorder,
+    executor: &'a Executor,
+    random: StdRng,
+}
+
+impl Case<'_> {
+    /// A random size in a range.
+    pub fn size(&mut self, range: std::ops::RangeInclusive<usize>) -> usize {
+        self.random.random_range(range)
+    }
+
+    /// A resident with these values.
+    pub fn input(&mut self, shape: &[usize], values: &[f32]) -> Tensor {
+        let tensor = Tensor::resident(DType::F32, shape);
+        self.executor.upload(&tensor, bytemuck::cast_slice(values)).unwrap();
+        tensor
+    }
+
+    /// A resident with values in -1..1.
+    pub fn random(&mut self, shape: &[usize]) -> Tensor {
+        self.random_in(shape, -1.0, 1.0)
+    }
+
+    /// A resident with values in a range.
+    pub fn random_in(&mut self, shape: &[usize], low: f32, high: f32) -> Tensor {
+        let values: Vec<f32> =
+            (0..shape.iter().product()).map(|_| self.random.random_range(low..high)).collect();
+        self.input(shape, &values)
+    }
+
+    /// A view of random rows inside a larger random tensor, so that offsets are no multiple of anything.
+    pub fn random_view(&mut self, shape: &[usize]) -> Tensor {
+        let (before, after) = (self.size(0..=5), self.size(0..=3));
+        let mut larger = shape.to_vec();
+        larger[0] += before + after;
+        self.random(&larger).rows(before, shape[0]).unwrap()
+    }
+
+    /// A resident of 16-bit weights with values in -1..1.
+    pub fn random_half(&mut self, dtype: DType, shape: &[usize]) -> Tensor {
+        let tensor = Tensor::resident(dtype, shape);
+        let count = tensor.len();
+        let values: Vec<f32> = (0..count).map(|_| self.random.random_range(-1.0..1.0)).collect();
+        let words: Vec<u16> = match dtype {
+            DType::F16 => values.iter().map(|v| half::f16::from_f32(*v).to_bits()).collect(),
+            DType::Bf16 => values.iter().map(|v| half::bf16::from_f32(*v).to_bits()).collect(),
+            DType::F32 | DType::U32 => panic!("{dtype:?} is no 16-bit format"),
+        };
+        self.executor.upload(&tensor, bytemuck::cast_slice(&words)).unwrap();
+        tensor
+    }
+}
+
+/// Runs what `record` records on one executor and reads what it returns.
+fn outcome(
+    executor: &Executor,
+    seed: u64,
+    record: &dyn Fn(&mut Case) -> Vec<Tensor>,
+) -> Result<Vec<Vec<u32>>, kinetoscope::Error> {
+    let mut case = Case { recorder: Recorder::new(), executor, random: StdRng::seed_from_u64(seed) };
+    let results: Vec<Tensor> = record(&mut case)
+        .into_iter()
+        .map(|result| match result.lifetime() {
+            Lifetime::Resident => result,
+            Lifetime::Temporary => {
+                let kept = Tensor::resident(result.dtype(), result.shape());
+                case.recorder.copy(&result, &kept).unwrap();
+                kept
+            }
+        })
+        .collect();
+    let recording = case.recorder.finish();
+    let residents: RefCell<Vec<Tensor>> = RefCell::default();
+    residents
+        .borrow_mut()
+        .extend(recording.tensors().filter(|t| t.lifetime() == Lifetime::Resident).cloned());
+    let run = || {
+        let program = executor.prepare(recording)?;
+        block_on(executor.run(&program, &CancelFlag::new()))?;
+        let read = |tensor: &Tensor| {
+            let bytes = block_on(executor.read(tensor))?;
+            Ok(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        };
+        results.iter().map(read).collect()
+    };
+    let outcome = run();
+    residents.into_inner().iter().for_each(|tensor| executor.release(tensor));
+    outcome
+}
+
+/// What is wrong with a device's words (second), given the CPU's.
+type Compare<'a> = dyn Fn(&[u32], &[u32]) -> Result<(), String> + 'a;
+
+/// Runs every seed on the CPU and on every device; `compare` says what is wrong with a device's words.
+fn each(seeds: u64, record: &dyn Fn(&mut Case) -> Vec<Tensor>, compare: &Compare<'_>) {
+    let cpu: Executor = Cpu::new().into();
+    let devices = devices();
+    for seed in 0..seeds {
+        let expected = outcome(&cpu, seed, record).unwrap();
+        for (name, device) in &devices {
+            let found = outcome(device, seed, record).unwrap_or_else(|e| panic!("{name}, seed {seed}: {e}"));
+            assert_eq!(expected.len(), found.len());
+            for (index, (expected, found)) in expected.iter().zip(&found).enumerate() {
+                assert_eq!(expected.len(), found.len());
+                if let Err(reason) = compare(expected, found) {
+                    panic!("{name}, seed {seed}, result {index}: {reason}");
+                }
+            }
+        }
+    }
+}
+
+/// Every f32 result within `tolerance` of the CPU's, relative to the largest value of the result (or to 1, if that is less).
+pub fn agree(seeds: u64, tolerance: f32, record: impl Fn(&mut Case) -> Vec<Tensor>) {
+    each(seeds, &record, &|expected, found| {
+        let scale = expected.iter().map(|v| f32::from_bits(*v).abs()).fold(1.0, f32::max);
+        for (i, (e, f)) in expected.iter().zip(found).enumerate() {
+            let (e, f) = (f32::from_bits(*e), f32::from_bits(*f));
+            let within = (e - f).abs() <= tolerance * scale;
+            // NaN is not within anything.
+            if !within {
+                return Err(format!("element {i} of {} is {f}, expected {e}", expected.len()));
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Every word of the results equal to the CPU's: for operations that only move values.
+pub fn equal(seeds: u64, record: impl Fn(&mut Case) -> Vec<Tensor>) {
+    each(seeds, &record, &|expected, found| {
+        let differs = expected.iter().zip(found).position(|(e, f)| e != f);
+        differs.map_or(Ok(()), |i| {
+            Err(format!("word {i} of {} is {}, expected {}", expected.len(), found[i], expected[i]))
+        })
+    });
+}

@@ -1,0 +1,121 @@
+//! What a clip takes, from configs alone: the promise made before a download.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::path::Path;
+use std::rc::Rc;
+
+use kinetoscope::CancelFlag;
+use kinetoscope::config::{
+    GenerationDefaults, ModelIndex, SchedulerConfig, Umt5Config, WanTransformerConfig, WanVaeConfig,
+};
+use kinetoscope::executor::{DeviceChoice, Executor};
+use kinetoscope::gpu::{GpuOptions, Limits};
+use kinetoscope::pipeline::{Architecture, Clip, ClipPlan, Configs, GenerateOptions, Model};
+use kinetoscope::weights::source::FolderSource;
+use pollster::block_on;
+
+const MIB: u64 = 1 << 20;
+
+/// Wan2.1-T2V-1.3B-Diffusers by its config files; fields left out are diffusers' defaults.
+fn wan_2_1_1_3b() -> Configs {
+    let index = br#"{"_class_name": "WanPipeline", "scheduler": ["diffusers", "UniPCMultistepScheduler"],
+        "text_encoder": ["transformers", "UMT5EncoderModel"], "tokenizer": ["transformers", "T5TokenizerFast"],
+        "transformer": ["diffusers", "WanTransformer3DModel"], "vae": ["diffusers", "AutoencoderKLWan"]}"#;
+    let transformer = br#"{"_class_name": "WanTransformer3DModel", "num_attention_heads": 12, "attention_head_dim": 128,
+        "ffn_dim": 8960, "num_layers": 30, "in_channels": 16, "out_channels": 16, "text_dim": 4096, "freq_dim": 256}"#;
+    let text_encoder =
+        br#"{"model_type": "umt5", "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24,
+        "num_heads": 64, "vocab_size": 256384, "feed_forward_proj": "gated-gelu"}"#;
+    let scheduler =
+        br#"{"_class_name": "UniPCMultistepScheduler", "flow_shift": 3.0, "use_flow_sigmas": true,
+        "prediction_type": "flow_prediction"}"#;
+    Configs {
+        index: ModelIndex::parse("model_index.json", index).unwrap(),
+        transformer: WanTransformerConfig::parse("transformer/config.json", transformer).unwrap(),
+        text_encoder: Umt5Config::parse("text_encoder/config.json", text_encoder).unwrap(),
+        vae: WanVaeConfig::parse("vae/config.json", br#"{"_class_name": "AutoencoderKLWan"}"#).unwrap(),
+        scheduler: SchedulerConfig::parse("scheduler/scheduler_config.json", scheduler).unwrap(),
+        defaults: GenerationDefaults::default(),
+    }
+}
+
+#[test]
+fn wan_1_3b_at_480p_binds_at_most_128_mib() {
+    let architecture = Architecture::assumed(wan_2_1_1_3b()).unwrap();
+    let options = GenerateOptions {
+        width: Some(832),
+        height: Some(480),
+        frames: Some(81),
+        ..GenerateOptions::default()
+    };
+    let clip = Clip::new(&options, &architecture.configs).unwrap();
+    let plan = ClipPlan::new(&architecture, &clip, &Limits::GUARANTEED, None).unwrap();
+    for stage in &plan.stages {
+        println!(
+            "{}: {} MiB of temporaries, {} MiB in all, binding {} MiB, buffer {} MiB, {:.1} TFLOP",
+            stage.stage,
+            stage.temporary_bytes / MIB,
+            stage.total_bytes / MIB,
+            stage.largest_binding / MIB,
+            stage.largest_buffer / MIB,
+            stage.flops as f64 / 1e12,
+        );
+        assert!(stage.largest_binding <= 128 * MIB, "{stage:?}");
+        assert!(stage.largest_buffer <= 256 * MIB, "{stage:?}");
+    }
+    // 1.42 B parameters of the transformer, 4.63 B of the text encoder without its embedding table and 0.13 B of the
+    // VAE in 16 bits: 12.3 GB.
+    assert!((12.0e9..12.7e9).contains(&(plan.weight_bytes as f64)), "{}", plan.weight_bytes);
+    // Two passes (guidance) of 283 TFLOP each, known from the literature.
+    let step = plan.stages.iter().find(|s| s.stage == "step").unwrap();
+    assert!((540e12..600e12).contains(&(step.flops as f64)), "{}", step.flops);
+}
+
+#[test]
+fn a_longer_clip_takes_no_more_memory_to_decode() {
+    let architecture = Architecture::assumed(wan_2_1_1_3b()).unwrap();
+    let decode = |frames| {
+        let options = GenerateOptions {
+            width: Some(416),
+            height: Some(240),
+            frames: Some(frames),
+            ..GenerateOptions::default()
+        };
+        let clip = Clip::new(&options, &architecture.configs).unwrap();
+        let plan = ClipPlan::new(&architecture, &clip, &Limits::GUARANTEED, None).unwrap();
+        plan.stages.iter().find(|s| s.stage == "decode").unwrap().temporary_bytes
+    };
+    assert_eq!(decode(9), decode(161));
+}
+
+#[test]
+fn the_stated_peak_is_what_is_allocated() {
+    for name in ["tests/golden/wan21/pipeline", "tests/golden/wan22/pipeline", "models/interim"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+        let executor =
+            Rc::new(block_on(Executor::open(DeviceChoice::WebGpu, &GpuOptions::default())).unwrap());
+        let source = Rc::new(FolderSource::new(folder));
+        let model = Rc::new(
+            block_on(Model::load(source, executor.clone(), &CancelFlag::new(), &mut |_| {})).unwrap(),
+        );
+        let options = GenerateOptions {
+            width: Some(64),
+            height: Some(32),
+            frames: Some(9),
+            steps: Some(2),
+            guidance: Some(3.0),
+            ..GenerateOptions::default()
+        };
+        let plan = model.plan(&options).unwrap();
+        assert_eq!(executor.allocated_bytes(), plan.weight_bytes, "{name}: weights");
+        let mut session = model.session(&options, &CancelFlag::new()).unwrap();
+        block_on(session.encode()).unwrap();
+        while block_on(session.step()).unwrap().is_some() {}
+        while block_on(session.next_frames()).unwrap().is_some() {}
+        let Executor::Gpu(gpu) = &*executor else { panic!("a GPU was asked for") };
+        assert_eq!(gpu.peak_bytes(), plan.peak_bytes, "{name}");
+        drop(session);
+        drop(model);
+        assert_eq!(gpu.allocated_bytes(), 0, "{name}: something is left");
+    }
+}

@@ -1,0 +1,366 @@
+/** The page: one form, one film at a time. */
+import { KinetoscopeError, type Model, type ModelSource, isSupported, load } from "../index.js";
+import type { Clip } from "../video.js";
+import { deviceWords, fallbackNotice, megabytes } from "./device.js";
+import { element } from "./dom.js";
+import { type Fix, explain, losesModel } from "./explain.js";
+import { Form } from "./form.js";
+import { History, type MadeClip } from "./history.js";
+import { Leader } from "./leader.js";
+import { Player } from "./player.js";
+import { type Pace, Progress } from "./progress.js";
+import { Status } from "./status.js";
+
+const DEFAULT_MODEL = "models/interim/";
+
+const stage = element("stage", HTMLElement);
+const generateButton = element("generate", HTMLButtonElement);
+const cancelButton = element("cancel", HTMLButtonElement);
+const saveButton = element("save", HTMLButtonElement);
+const folderInput = element("folder", HTMLInputElement);
+const notice = element("notice", HTMLElement);
+const secondsList = element("seconds", HTMLElement);
+
+const query = new URLSearchParams(location.search);
+const device = query.get("device") === "cpu" ? "cpu" : query.get("device") === "webgpu" ? "webgpu" : "auto";
+const player = new Player();
+const leader = new Leader();
+const form = new Form(() => void generate());
+const status = new Status(applyFix);
+const history = new History(showClip);
+/** Pace of the last clip, by its size and frames. */
+const paces = new Map<string, Pace>();
+
+let source: ModelSource = query.get("model") ?? DEFAULT_MODEL;
+let model: Promise<Model> | undefined;
+let loadSeconds = 0;
+let making: AbortController | undefined;
+let shown: MadeClip | undefined;
+
+cancelButton.addEventListener("click", cancel);
+saveButton.addEventListener("click", () => void save());
+element("choose", HTMLButtonElement).addEventListener("click", () => folderInput.click());
+folderInput.addEventListener("change", () => {
+  if (folderInput.files?.length) {
+    cancel();
+    useSource({ files: [...folderInput.files] });
+  }
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && making) {
+    event.preventDefault();
+    cancel();
+  }
+});
+void start();
+
+async function start(): Promise<void> {
+  const support = await isSupported();
+  if (!support.supported) {
+    showNotice(`Films cannot be made here: ${support.reason ?? "this browser is too old"}.`);
+    generateButton.disabled = true;
+    return;
+  }
+  useSource(source);
+}
+
+/** Loads the model ahead of the first clip; an error is shown, and the next clip tries again. */
+function useSource(next: ModelSource): void {
+  source = next;
+  void model?.then(
+    (old) => old.dispose(),
+    () => undefined,
+  );
+  model = undefined;
+  status.clearError();
+  void theModel().catch((thrown: unknown) => {
+    if (!making) {
+      showError(KinetoscopeError.from(thrown));
+    }
+  });
+}
+
+function theModel(): Promise<Model> {
+  const loading = (model ??= loadModel());
+  loading.catch(() => {
+    if (model === loading) {
+      model = undefined;
+    }
+  });
+  return loading;
+}
+
+async function loadModel(): Promise<Model> {
+  const began = performance.now();
+  status.show("Loading the model", 0, undefined);
+  const loaded = await load(source, {
+    device,
+    onProgress: ({ component, loaded: bytes, total }) => {
+      const fraction = total > 0 ? bytes / total : 0;
+      status.show(
+        `Loading the model: ${component.replace("_", " ")}`,
+        fraction,
+        `${megabytes(bytes)} of ${megabytes(total)}`,
+      );
+      leader.show(fraction);
+    },
+  });
+  loadSeconds = (performance.now() - began) / 1000;
+  status.hide();
+  leader.show(0);
+  showModel(loaded);
+  return loaded;
+}
+
+function showModel({ info, device: deviceInfo }: Model): void {
+  form.useModel(info);
+  element("settings", HTMLFieldSetElement).disabled = false;
+  element("model", HTMLElement).textContent = `Model: ${info.name}, ${megabytes(info.weightBytes)}`;
+  const badge = element("device", HTMLElement);
+  badge.textContent = deviceWords(deviceInfo);
+  badge.dataset["device"] = deviceInfo.device;
+  badge.toggleAttribute("data-software", deviceInfo.software);
+  if (deviceInfo.fallbackReason !== undefined) {
+    showNotice(fallbackNotice(deviceInfo.fallbackReason));
+  }
+  player.clear(info.width, info.height, info.frames, info.fps);
+}
+
+async function generate(): Promise<void> {
+  if (making || generateButton.disabled) {
+    return;
+  }
+  const controller = new AbortController();
+  making = controller;
+  setBusy(true);
+  try {
+    const ready = await orAborted(theModel(), controller.signal);
+    await makeClip(ready, controller.signal);
+  } catch (thrown) {
+    await clipFailed(KinetoscopeError.from(thrown));
+  } finally {
+    making = undefined;
+    setBusy(false);
+  }
+}
+
+async function makeClip(ready: Model, signal: AbortSignal): Promise<void> {
+  const { info } = ready;
+  const options = form.read();
+  const { width = info.width, height = info.height, frames = info.frames, steps = info.steps } = options;
+  // Asked before the screen is cleared: a clip that cannot be made leaves the last one standing.
+  await ready.plan(options);
+
+  const size = `${width}x${height}x${frames}`;
+  const progress = new Progress(steps, frames, paces.get(size));
+  const made: Clip["frames"][number][] = [];
+  shown = undefined;
+  history.mark(undefined);
+  saveButton.disabled = true;
+  secondsList.hidden = true;
+  element("caption", HTMLElement).textContent = "";
+  player.clear(width, height, frames, info.fps);
+  player.describe(`A film in the making: ${options.prompt}`);
+  element("screen", HTMLElement).scrollIntoView({ block: "nearest" });
+  status.announce("Making the film");
+  status.show("Reading the prompt", 0, undefined);
+  leader.show(0, steps);
+
+  for await (const event of ready.generate({ ...options, signal })) {
+    progress.add(event);
+    switch (event.type) {
+      case "text":
+        if (event.truncated) {
+          status.hint(
+            `The prompt is longer than this model reads (${info.maxTokens} tokens): its end was left out.`,
+          );
+        }
+        status.show(`Step 1 of ${steps}`, progress.fraction, progress.secondsLeft);
+        break;
+      case "step":
+        status.show(stepWords(event.index, steps), progress.fraction, progress.secondsLeft);
+        leader.show((event.index + 1) / steps, progress.stepsLeft);
+        announceQuarter(event.index + 1, steps);
+        break;
+      case "frame":
+        made.push(event.rgba);
+        player.add(event);
+        status.show(
+          `Developing frame ${Math.min(event.index + 2, frames)} of ${frames}`,
+          progress.fraction,
+          progress.secondsLeft,
+        );
+        break;
+      case "done": {
+        const { text, steps: stepping, frames: decoding } = event.seconds;
+        const seconds = { load: loadSeconds, text, steps: stepping, frames: decoding };
+        const clip = { width, height, fps: event.fps, frames: made, prompt: options.prompt };
+        clipDone({ ...clip, seed: String(options.seed), steps, seconds });
+        break;
+      }
+    }
+  }
+  const { pace } = progress;
+  if (pace) {
+    paces.set(size, pace);
+  }
+}
+
+function stepWords(index: number, steps: number): string {
+  return index + 1 < steps ? `Step ${index + 2} of ${steps}` : "Developing the first frame";
+}
+
+function announceQuarter(done: number, steps: number): void {
+  const quarter = Math.floor((4 * done) / steps);
+  if (quarter > Math.floor((4 * (done - 1)) / steps)) {
+    status.announce(quarter === 4 ? "Developing the frames" : `${quarter * 25} percent of the steps done`);
+  }
+}
+
+function clipDone(clip: MadeClip): void {
+  status.announce("The film is ready");
+  history.add(clip);
+  showFacts(clip);
+}
+
+async function clipFailed(error: KinetoscopeError): Promise<void> {
+  if (losesModel(error)) {
+    const lost = model;
+    model = undefined;
+    await lost?.then(
+      (old) => old.dispose(),
+      () => undefined,
+    );
+  }
+  if (error.code === "cancelled") {
+    status.announce("Cancelled");
+  } else {
+    showError(error);
+  }
+  if (!shown) {
+    leader.show(0);
+    player.describe("No film yet");
+  }
+}
+
+function cancel(): void {
+  making?.abort();
+}
+
+/** Opens a clip made before. */
+function showClip(clip: MadeClip): void {
+  if (making) {
+    return;
+  }
+  player.open(clip.width, clip.height, clip.fps, clip.frames);
+  showFacts(clip);
+}
+
+function showFacts(clip: MadeClip): void {
+  shown = clip;
+  saveButton.disabled = false;
+  const { prompt, seed, width, height, steps, seconds } = clip;
+  player.describe(`A film: ${prompt}`);
+  element("caption", HTMLElement).textContent =
+    `“${prompt}” · seed ${seed} · ${width} × ${height} · ${steps} ${steps === 1 ? "step" : "steps"}`;
+  secondsList.hidden = false;
+  secondsList.replaceChildren(
+    ...Object.entries(seconds).map(([part, value]) => {
+      const row = document.createElement("div");
+      const [term, number] = [document.createElement("dt"), document.createElement("dd")];
+      term.textContent = part;
+      number.textContent = `${value < 10 ? value.toFixed(2) : value.toFixed(0)} s`;
+      number.dataset["part"] = part;
+      number.dataset["seconds"] = value.toFixed(3);
+      row.append(term, number);
+      return row;
+    }),
+  );
+}
+
+async function save(): Promise<void> {
+  if (!shown) {
+    return;
+  }
+  saveButton.disabled = true;
+  try {
+    // The muxer is only fetched by those who save.
+    const { encodeWebM } = await import("../video.js");
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await encodeWebM(shown));
+    link.download = `${fileName(shown.prompt)}.webm`;
+    link.click();
+    // Browsers read the blob when the download starts, after the click has returned.
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  } catch (thrown) {
+    showError(KinetoscopeError.from(thrown));
+  } finally {
+    saveButton.disabled = false;
+  }
+}
+
+function fileName(prompt: string): string {
+  const words = prompt.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
+  return words.join("-").slice(0, 60) || "film";
+}
+
+function applyFix(fix: Fix): void {
+  status.clearError();
+  switch (fix.kind) {
+    case "size":
+      form.setSize(fix.width, fix.height);
+      void generate();
+      break;
+    case "frames":
+      form.setFrames(fix.frames);
+      void generate();
+      break;
+    case "reload":
+      useSource(source);
+      break;
+  }
+}
+
+function showError(error: KinetoscopeError): void {
+  const explanation = explain(error);
+  status.showError(explanation);
+  if (
+    explanation.fix?.kind === "size" ||
+    explanation.fix?.kind === "frames" ||
+    error.code === "option_invalid"
+  ) {
+    form.showSettings();
+  }
+}
+
+function showNotice(text: string): void {
+  notice.textContent = text;
+  notice.hidden = false;
+}
+
+/** Swaps the two buttons; the keyboard's place stays where it was. */
+function setBusy(busy: boolean): void {
+  stage.dataset["state"] = busy ? "generating" : "idle";
+  const [from, to] = busy ? [generateButton, cancelButton] : [cancelButton, generateButton];
+  const hadFocus = document.activeElement === from;
+  from.hidden = true;
+  to.hidden = false;
+  if (hadFocus) {
+    to.focus();
+  }
+  if (busy) {
+    status.clearError();
+  } else {
+    status.hide();
+  }
+}
+
+/** Waits for the model, or until the visitor cancels; the model goes on loading for the next clip. */
+function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener("abort", () => reject(new KinetoscopeError("cancelled", "cancelled")), {
+      once: true,
+    });
+    promise.then(resolve, reject);
+  });
+}

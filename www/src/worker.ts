@@ -1,0 +1,172 @@
+/**
+ * The worker: owns the wasm, and runs what the page asks for, one request after the other. Aborts and closes act at
+ * once, on the request that is running too.
+ */
+import { KinetoscopeError, cancelled } from "./errors.js";
+import { type FromWorker, type Request, type Results, type ToWorker, transferables } from "./messages.js";
+import init, { CancelFlag, Engine, type Model, type Session } from "./wasm/kinetoscope.js";
+import { type ByteSource, openSource } from "./weights/source.js";
+
+/** The part of the worker's scope that is used; the DOM's types describe a window instead. */
+interface WorkerScope {
+  postMessage(message: FromWorker, transfer: Transferable[]): void;
+  onmessage: ((event: MessageEvent<ToWorker>) => void) | null;
+}
+const scope = globalThis as unknown as WorkerScope;
+
+/** A session and the flag that stops it. */
+interface Open {
+  readonly session: Session;
+  readonly cancel: CancelFlag;
+}
+
+/** Sessions by the id of the request that opened them. */
+const sessions = new Map<number, Open>();
+/** Requests taken but not answered, by id, with the session they are for. */
+const unanswered = new Map<number, number | undefined>();
+const aborted = new Set<number>();
+let engine: Engine | undefined;
+let model: Model | undefined;
+/** Set by a trap in the wasm: its memory is in no known state after that. */
+let broken: KinetoscopeError | undefined;
+let queue: Promise<void> = Promise.resolve();
+
+scope.onmessage = ({ data }) => {
+  if (data.type === "abort") {
+    abort(data.id);
+    return;
+  }
+  unanswered.set(data.id, "session" in data ? data.session : undefined);
+  if (data.type === "close") {
+    sessions.get(data.session)?.cancel.cancel();
+  }
+  queue = queue.then(() => answer(data));
+};
+
+async function answer(request: Request): Promise<void> {
+  const { id } = request;
+  try {
+    if (aborted.delete(id)) {
+      throw cancelled();
+    }
+    if (broken) {
+      throw broken;
+    }
+    const value = await run(request);
+    scope.postMessage({ type: "result", id, value }, transferables(value));
+  } catch (thrown) {
+    const error = KinetoscopeError.from(thrown);
+    if (thrown instanceof WebAssembly.RuntimeError) {
+      broken = error;
+    }
+    scope.postMessage({ type: "error", id, error: error.toFacts() }, []);
+  } finally {
+    unanswered.delete(id);
+    aborted.delete(id);
+  }
+}
+
+/** Stops a request: before its turn, while it runs, or, for an `open` that has been answered, what it opened. */
+function abort(id: number): void {
+  if (unanswered.has(id)) {
+    aborted.add(id);
+    const session = unanswered.get(id);
+    if (session !== undefined) {
+      sessions.get(session)?.cancel.cancel();
+    }
+  } else {
+    close(id);
+  }
+}
+
+async function run(request: Request): Promise<Results[keyof Results]> {
+  switch (request.type) {
+    case "load":
+      return load(request);
+    case "plan":
+      return loaded().plan(request.options);
+    case "open":
+      return open(request);
+    case "encode":
+      return opened(request.session).encode();
+    case "step":
+      return opened(request.session).step();
+    case "frames": {
+      const chunk = await opened(request.session).nextFrames();
+      // ImageData wants clamped bytes; the same buffer, seen as such.
+      return (
+        chunk && {
+          ...chunk,
+          rgba: new Uint8ClampedArray(chunk.rgba.buffer, chunk.rgba.byteOffset, chunk.rgba.length),
+        }
+      );
+    }
+    case "latents":
+      return opened(request.session).latents();
+    case "promptEmbeds":
+      return opened(request.session).promptEmbeds();
+    case "close":
+      close(request.session);
+      return undefined;
+  }
+}
+
+async function load({ id, source, device }: Extract<Request, { type: "load" }>): Promise<Results["load"]> {
+  await init();
+  engine = await Engine.create(device);
+  // The page ends the worker to abort a load, so neither the flag nor the signal is ever raised here.
+  const bytes: ByteSource = openSource(source, new AbortController().signal);
+  const cancel = new CancelFlag();
+  try {
+    model = await engine.load(
+      bytes,
+      (progress) => scope.postMessage({ type: "progress", id, progress }, []),
+      cancel,
+    );
+  } finally {
+    cancel.free();
+    bytes.release();
+  }
+  return { model: model.info(), device: engine.info() };
+}
+
+function open({ id, options }: Extract<Request, { type: "open" }>): Results["open"] {
+  const cancel = new CancelFlag();
+  try {
+    const session = loaded().session(options, cancel);
+    sessions.set(id, { session, cancel });
+    const { width, height, frames, steps } = session;
+    return { session: id, width, height, frames, steps };
+  } catch (thrown) {
+    cancel.free();
+    throw thrown;
+  }
+}
+
+function close(id: number): void {
+  const open = sessions.get(id);
+  if (open) {
+    sessions.delete(id);
+    open.session.free();
+    open.cancel.free();
+  }
+}
+
+function loaded(): Model {
+  if (!model) {
+    throw wrongState("generate", "no model is loaded");
+  }
+  return model;
+}
+
+function opened(id: number): Session {
+  const open = sessions.get(id);
+  if (!open) {
+    throw wrongState("step", "the session is closed");
+  }
+  return open.session;
+}
+
+function wrongState(call: string, reason: string): KinetoscopeError {
+  return new KinetoscopeError("wrong_state", `${call} cannot be called now: ${reason}`, { call, reason });
+}
