@@ -20,26 +20,29 @@ pub fn gpu(options: &GpuOptions) -> Gpu {
     block_on(Gpu::create(options)).unwrap_or_else(|error| panic!("the tests need an adapter: {error}"))
 }
 
-/// The devices that every operation runs on: as detected, the other family of kernels, and limits so small that operations
+/// The devices that an operation runs on: as detected, the other family of kernels, and limits so small that operations
 /// are split, in both families.
-fn devices() -> Vec<(&'static str, Executor)> {
+fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<(&'static str, Executor)> {
     let family = |barrier_free| GpuOptions { barrier_free: Some(barrier_free), ..GpuOptions::default() };
     let tiny = |barrier_free| GpuOptions {
-        max_binding: Some(4096),
-        max_dispatch_flops: Some(20_000),
+        max_binding: Some(max_binding),
+        max_dispatch_flops: Some(max_dispatch_flops),
         ..family(barrier_free)
     };
     [
         ("detected", GpuOptions::default()),
         ("with barriers", family(false)),
         ("barrier-free", family(true)),
-        ("4 KiB bindings, with barriers", tiny(false)),
-        ("4 KiB bindings, barrier-free", tiny(true)),
+        ("tiny bindings, with barriers", tiny(false)),
+        ("tiny bindings, barrier-free", tiny(true)),
     ]
     .into_iter()
     .map(|(name, options)| (name, gpu(&options).into()))
     .collect()
 }
+
+/// Binding limit, in bytes, and work of a dispatch, in flops, of the devices that split everything.
+pub const TINY: (u64, u64) = (4096, 20_000);
 
 /// A recording in the making, with random inputs from a seed.
 pub struct Case<'a> {
@@ -137,9 +140,9 @@ fn outcome(
 type Compare<'a> = dyn Fn(&[u32], &[u32]) -> Result<(), String> + 'a;
 
 /// Runs every seed on the CPU and on every device; `compare` says what is wrong with a device's words.
-fn each(seeds: u64, record: &dyn Fn(&mut Case) -> Vec<Tensor>, compare: &Compare<'_>) {
+fn each(tiny: (u64, u64), seeds: u64, record: &dyn Fn(&mut Case) -> Vec<Tensor>, compare: &Compare<'_>) {
     let cpu: Executor = Cpu::new().into();
-    let devices = devices();
+    let devices = devices(tiny.0, tiny.1);
     for seed in 0..seeds {
         let expected = outcome(&cpu, seed, record).unwrap();
         for (name, device) in &devices {
@@ -157,7 +160,17 @@ fn each(seeds: u64, record: &dyn Fn(&mut Case) -> Vec<Tensor>, compare: &Compare
 
 /// Every f32 result within `tolerance` of the CPU's, relative to the largest value of the result (or to 1, if that is less).
 pub fn agree(seeds: u64, tolerance: f32, record: impl Fn(&mut Case) -> Vec<Tensor>) {
-    each(seeds, &record, &|expected, found| {
+    agree_within(TINY, seeds, tolerance, record);
+}
+
+/// As [`agree`], with other limits for the devices that split.
+pub fn agree_within(
+    tiny: (u64, u64),
+    seeds: u64,
+    tolerance: f32,
+    record: impl Fn(&mut Case) -> Vec<Tensor>,
+) {
+    each(tiny, seeds, &record, &|expected, found| {
         let scale = expected.iter().map(|v| f32::from_bits(*v).abs()).fold(1.0, f32::max);
         for (i, (e, f)) in expected.iter().zip(found).enumerate() {
             let (e, f) = (f32::from_bits(*e), f32::from_bits(*f));
@@ -173,7 +186,7 @@ pub fn agree(seeds: u64, tolerance: f32, record: impl Fn(&mut Case) -> Vec<Tenso
 
 /// Every word of the results equal to the CPU's: for operations that only move values.
 pub fn equal(seeds: u64, record: impl Fn(&mut Case) -> Vec<Tensor>) {
-    each(seeds, &record, &|expected, found| {
+    each(TINY, seeds, &record, &|expected, found| {
         let differs = expected.iter().zip(found).position(|(e, f)| e != f);
         differs.map_or(Ok(()), |i| {
             Err(format!("word {i} of {} is {}, expected {}", expected.len(), found[i], expected[i]))

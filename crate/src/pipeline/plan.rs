@@ -79,7 +79,10 @@ impl ClipPlan {
             stage("step", &step, limits, weight_bytes + context_bytes + state_bytes)?,
         ];
         let decode = if later_is_used { &later } else { &first };
-        stages.push(stage("decode", decode, limits, weight_bytes + state_bytes + decoder_bytes)?);
+        // Frames are read back one at a time, through a buffer that JavaScript can map.
+        let readback = device_bytes(decoder.rgba.first());
+        let resident = weight_bytes + state_bytes + decoder_bytes + readback;
+        stages.push(stage("decode", decode, limits, resident)?);
         Ok(Self {
             weight_bytes,
             peak_bytes: stages.iter().map(|s| s.total_bytes).fold(0, u64::max),
