@@ -41,7 +41,7 @@ export class Kinetoscope {
 
   /** Waits until the model is loaded; settings are off before. */
   async ready(): Promise<void> {
-    await base.expect(this.page.locator("#settings")).toBeEnabled();
+    await this.page.locator("#settings:enabled").waitFor({ state: "attached" });
   }
 
   /** Chooses the quickest clip that still has several steps and frames. */

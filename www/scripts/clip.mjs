@@ -12,6 +12,7 @@ if (!prompt || !out) {
   process.exit(2);
 }
 
+let told = "";
 const server = await serve({ "/": fileURLToPath(new URL("../dist", import.meta.url)) });
 const browser = await chromium.launch({ executablePath, args });
 try {
@@ -55,8 +56,6 @@ async function makeClip(page) {
   }
   console.log(path);
 }
-
-let told = "";
 
 /** @param {import("@playwright/test").Page} page */
 async function tellProgress(page) {
