@@ -130,6 +130,14 @@ impl Executor {
         }
     }
 
+    /// Bytes that can be held in all, where that is known beforehand: wasm addresses 4 GiB, a part of which is not ours.
+    pub fn capacity(&self) -> Option<u64> {
+        match self {
+            Self::Gpu(_) => None,
+            Self::Cpu(_) => cfg!(target_arch = "wasm32").then_some(3 << 30),
+        }
+    }
+
     /// The limits that recordings are planned for; the CPU has none.
     pub fn limits(&self) -> Option<&gpu::Limits> {
         match self {

@@ -22,6 +22,8 @@ pub mod recording;
 pub mod sampling;
 pub mod tensor;
 pub mod text;
+#[cfg(target_arch = "wasm32")]
+pub mod web;
 pub mod weights;
 
 pub use cancel::CancelFlag;

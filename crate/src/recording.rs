@@ -3,7 +3,7 @@
 //! Models record; the planner and the two executors read. A recording is made once a shape and run many times; what
 //! changes between runs (timestep, solver coefficients, frame index) is read from small resident tensors.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::ops::Op;
 use crate::tensor::{Lifetime, Tensor};
@@ -69,6 +69,25 @@ impl Recording {
     /// Multiply-add operations of one run, times two.
     pub fn flops(&self) -> u64 {
         self.ops.iter().map(Op::flops).sum()
+    }
+
+    /// The most bytes of temporaries that are alive at once, each from its first write to its last use, in f32: what the CPU
+    /// executor holds.
+    pub fn live_bytes(&self) -> u64 {
+        let mut last_use = HashMap::new();
+        for (index, op) in self.ops.iter().enumerate() {
+            last_use.extend(op.inputs().into_iter().chain([op.output()]).map(|t| (t.id(), index)));
+        }
+        let (mut alive, mut peak) = (HashMap::new(), 0);
+        for (index, op) in self.ops.iter().enumerate() {
+            let output = op.output();
+            if output.lifetime() == Lifetime::Temporary {
+                alive.insert(output.id(), output.allocation_bytes());
+            }
+            peak = peak.max(alive.values().sum());
+            alive.retain(|id, _| last_use.get(id) != Some(&index));
+        }
+        peak
     }
 
     /// Every tensor that is read or written, views included, in order of use.

@@ -92,12 +92,13 @@ fn main(
         }
 
         let last_most = most;
-        most = max(most, vec4<f32>(
+        let block_most = vec4<f32>(
             largest(s0[0], s1[0], s2[0], s3[0]),
             largest(s0[1], s1[1], s2[1], s3[1]),
             largest(s0[2], s1[2], s2[2], s3[2]),
             largest(s0[3], s1[3], s2[3], s3[3]),
-        ));
+        );
+        most = max(most, block_most);
         s0 = weights(s0, most);
         s1 = weights(s1, most);
         s2 = weights(s2, most);

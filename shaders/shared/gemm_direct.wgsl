@@ -14,13 +14,20 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let blocks = (params.gemm.columns + 7u) / 8u;
+    // Strips of four blocks, from the top to the bottom, so that what a workgroup reads of b stays in the cache; the blocks
+    // that are left over are a narrower strip.
+    let row_blocks = (params.gemm.rows + 7u) / 8u;
+    let column_blocks = (params.gemm.columns + 7u) / 8u;
     let block = workgroup_index(workgroup, grid) * 32u + thread;
-    let row = block / blocks * 8u;
-    let j = block % blocks * 8u;
-    if row >= params.gemm.rows {
+    if block >= row_blocks * column_blocks {
         return;
     }
+    let strips = column_blocks / 4u;
+    let strip = min(block / (row_blocks * 4u), strips);
+    let strip_width = min(column_blocks - strip * 4u, 4u);
+    let in_strip = block - strip * row_blocks * 4u;
+    let row = in_strip / strip_width * 8u;
+    let j = (strip * 4u + in_strip % strip_width) * 8u;
 
     let row0 = row_source(row);
     let row1 = row_source(row + 1u);

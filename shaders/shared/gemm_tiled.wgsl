@@ -1,5 +1,5 @@
-// Formula: as gemm.wgsl, by tiles in workgroup memory: 128 x 64 results, 8 x 8 an invocation; with SMALL 32 x 32 and 4 x 4,
-// for matrices that would leave a large device without work.
+// Formula: as gemm.wgsl, by tiles in workgroup memory: 128 x 64 results, 8 x 8 an invocation; with SMALL 32 x 32 and
+//   4 x 4, for matrices that would leave a large device without work.
 // Layouts: a comes by load_a(row_source(row), depth_source(k)): four k from k on, zero outside of the matrix.
 // Grid: ceil(rows / ROWS) * ceil(columns / COLUMNS) workgroups, columns innermost, folded.
 // Workgroup: 12,288 bytes; with SMALL 4,096.

@@ -68,10 +68,7 @@ fn linear(case: &mut Case<'_>, [m, k, n]: [usize; 3]) -> Vec<Tensor> {
         0 => Combine::None,
         1 => Combine::Add(activations(case, &[m, width])),
         2 => Combine::Multiply(activations(case, &[m, width])),
-        _ => Combine::GatedAdd {
-            residual: activations(case, &[m, width]),
-            gate: modulation(case, m, width),
-        },
+        _ => Combine::GatedAdd { residual: activations(case, &[m, width]), gate: modulation(case, m, width) },
     };
     // A resident, so that columns beside the written ones are seen to be left alone.
     let out = case.random(&[m + 3, width]);
@@ -124,7 +121,8 @@ fn activations_of_large_arguments() {
         agree(1, TOLERANCE, |case| {
             let x = case.input(&[8, 4], &(0..32).map(|i| (i - 16) as f32).collect::<Vec<_>>());
             let scales = [0.01, 1.0, 30.0, 1e4];
-            let weight: Vec<f32> = (0..16).map(|i| if i / 4 == i % 4 { scales[i / 4] } else { 0.0 }).collect();
+            let weight: Vec<f32> =
+                (0..16).map(|i| if i / 4 == i % 4 { scales[i / 4] } else { 0.0 }).collect();
             let weight = LinearWeight { matrix: case.input(&[4, 4], &weight), columns: 4 };
             vec![case.recorder.linear(&x, &weight, None, activation, Combine::None).unwrap()]
         });

@@ -164,12 +164,7 @@ pub fn agree(seeds: u64, tolerance: f32, record: impl Fn(&mut Case) -> Vec<Tenso
 }
 
 /// As [`agree`], with other limits for the devices that split.
-pub fn agree_within(
-    tiny: (u64, u64),
-    seeds: u64,
-    tolerance: f32,
-    record: impl Fn(&mut Case) -> Vec<Tensor>,
-) {
+pub fn agree_within(tiny: (u64, u64), seeds: u64, tolerance: f32, record: impl Fn(&mut Case) -> Vec<Tensor>) {
     each(tiny, seeds, &record, &|expected, found| {
         let scale = expected.iter().map(|v| f32::from_bits(*v).abs()).fold(1.0, f32::max);
         for (i, (e, f)) in expected.iter().zip(found).enumerate() {

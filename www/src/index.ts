@@ -15,12 +15,12 @@ import { type ModelSource, describeSource } from "./weights/source.js";
 export { KinetoscopeError, type ErrorCode, type ErrorDetails, type ErrorFacts } from "./errors.js";
 export type {
   ClipOptions,
+  ClipPlan,
   Device,
   DeviceInfo,
   FrameChunk,
   LoadProgress,
   ModelInfo,
-  PlanInfo,
   Solver,
   StepInfo,
   TextInfo,

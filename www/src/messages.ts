@@ -4,103 +4,32 @@
  * abort which crosses the answer to `open` on its way still finds the session to free.
  */
 import type { ErrorFacts } from "./errors.js";
+import type {
+  ClipPlan,
+  EngineInfo,
+  GenerateOptions as ClipOptions,
+  LoadProgress,
+  ModelInfo,
+  StepEvent,
+  TextEvent,
+} from "./wasm/kinetoscope.js";
+
+export type { ClipOptions, ClipPlan, LoadProgress, ModelInfo };
 
 /** Where the computing is to happen: `auto` takes WebGPU where it works and the CPU elsewhere. */
 export type Device = "auto" | "webgpu" | "cpu";
 
 /** What the model runs on. */
-export interface DeviceInfo {
-  readonly device: "webgpu" | "cpu";
-  /** Name of the adapter, in the browser's words; may be empty. */
-  readonly adapter: string;
-  /** Whether the adapter is a software one: right, but slow. */
-  readonly software: boolean;
-  /** Largest storage buffer binding, in bytes. */
-  readonly maxBinding: number;
-  /** Largest buffer, in bytes. */
-  readonly maxBuffer: number;
-  /** Why `auto` did not take WebGPU. */
-  readonly fallbackReason?: string;
-}
+export type DeviceInfo = EngineInfo;
 
-/** A loaded model: its defaults, and what it can make. */
-export interface ModelInfo {
-  readonly name: string;
-  /** Default size, in pixels. */
-  readonly width: number;
-  readonly height: number;
-  /** Default number of frames. */
-  readonly frames: number;
-  /** Frames a second that the model was trained for. */
-  readonly fps: number;
-  readonly steps: number;
-  readonly guidance: number;
-  readonly shift: number;
-  readonly solver: Solver;
-  /** Longest prompt, in tokens; the rest is cut off. */
-  readonly maxTokens: number;
-  /** Default negative prompt. */
-  readonly negative: string;
-  /** Width and height are multiples of this. */
-  readonly sizeMultiple: number;
-  /** A clip has `frameStride * n + 1` frames. */
-  readonly frameStride: number;
-  readonly weightBytes: number;
-}
+/** How the latents go from noise to the clip. */
+export type Solver = ModelInfo["solver"];
 
-export type Solver = "unipc" | "euler";
+/** What became of the prompt. */
+export type TextInfo = TextEvent;
 
-/** What to make. Everything but the prompt has the model's default. */
-export interface ClipOptions {
-  readonly prompt: string;
-  readonly negative?: string;
-  /** Pixels; a multiple of the model's `sizeMultiple`. */
-  readonly width?: number;
-  readonly height?: number;
-  /** `frameStride * n + 1`. */
-  readonly frames?: number;
-  /** Denoising steps. */
-  readonly steps?: number;
-  /** Classifier-free guidance scale; 1 switches it off and halves the work. */
-  readonly guidance?: number;
-  readonly shift?: number;
-  readonly solver?: Solver;
-  /** The same seed gives the same clip; the noise is torch's for this seed. */
-  readonly seed?: number | bigint;
-  readonly maxTokens?: number;
-}
-
-/** What a clip would take of the device, known before anything runs. */
-export interface PlanInfo {
-  readonly peakBytes: number;
-  readonly weightBytes: number;
-  readonly largestBinding: number;
-}
-
-/** Bytes of the model read so far. */
-export interface LoadProgress {
-  /** Part of the pipeline, such as `transformer`. */
-  readonly component: string;
-  readonly loaded: number;
-  readonly total: number;
-}
-
-export interface TextInfo {
-  /** Tokens of the prompt. */
-  readonly tokens: number;
-  /** Whether the prompt was longer than `maxTokens` and was cut. */
-  readonly truncated: boolean;
-  readonly seconds: number;
-}
-
-export interface StepInfo {
-  /** The step just made, from 0. */
-  readonly index: number;
-  readonly steps: number;
-  readonly sigma: number;
-  readonly timestep: number;
-  readonly seconds: number;
-}
+/** A denoising step that was made. */
+export type StepInfo = StepEvent;
 
 /** Decoded frames that follow each other: one latent frame's worth. */
 export interface FrameChunk {
@@ -141,7 +70,7 @@ export type Call =
 /** What each call answers. */
 export interface Results {
   load: { readonly model: ModelInfo; readonly device: DeviceInfo };
-  plan: PlanInfo;
+  plan: ClipPlan;
   open: SessionInfo;
   encode: TextInfo;
   step: StepInfo | undefined;

@@ -59,7 +59,7 @@ class ScriptedWorker implements WorkerPort {
     if (type === "close") {
       this.open.delete(request.session);
     } else if (type === "encode") {
-      return { type: "result", id, value: { tokens: 4, truncated: false, seconds: 1 } };
+      return { type: "result", id, value: { tokens: 4, truncated: false, dropped: 0, seconds: 1 } };
     } else if (type === "step" && state && state.steps < 2) {
       const index = state.steps++;
       return { type: "result", id, value: { index, steps: 2, sigma: 1, timestep: 1000, seconds: 2 } };

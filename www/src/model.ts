@@ -1,7 +1,7 @@
 /** A loaded model: makes clips. */
 import type { Connection } from "./connection.js";
 import { KinetoscopeError, cancelled } from "./errors.js";
-import type { ClipOptions, DeviceInfo, ModelInfo, PlanInfo, StepInfo, TextInfo } from "./messages.js";
+import type { ClipOptions, DeviceInfo, ModelInfo, ClipPlan, StepInfo, TextInfo } from "./messages.js";
 import { Session } from "./session.js";
 
 /** What to make, and the signal that stops it. */
@@ -55,7 +55,7 @@ export class Model {
   }
 
   /** Device memory that a clip would take; rejects as `generate` would for options that cannot be made. */
-  plan(options: ClipOptions): Promise<PlanInfo> {
+  plan(options: ClipOptions): Promise<ClipPlan> {
     return this.#connection.call({ type: "plan", options: clipOptions(options) });
   }
 

@@ -8,11 +8,10 @@ use super::plan::ClipPlan;
 use super::session::Session;
 use crate::config::Solver;
 use crate::executor::Executor;
-use crate::gpu::Limits;
 use crate::text::TextTokenizer;
 use crate::weights::source::read_all;
 use crate::weights::{LoadProgress, Source, load_weights};
-use crate::{CancelFlag, Result};
+use crate::{CancelFlag, Error, Result};
 
 /// Longest `tokenizer.json` that is read; UMT5's has 17 MB.
 const TOKENIZER_BYTES: u64 = 64 << 20;
@@ -63,7 +62,7 @@ impl Model {
     /// Loads a diffusers folder onto the device.
     ///
     /// # Errors
-    /// A missing, damaged or unsupported file or tensor, by name; what the device reports; [`crate::Error::Cancelled`]. Nothing is
+    /// A missing, damaged or unsupported file or tensor, by name; what the device reports; [`Error::Cancelled`]. Nothing is
     /// left on the device then.
     pub async fn load(
         source: Rc<dyn Source>,
@@ -127,31 +126,33 @@ impl Model {
         }
     }
 
-    /// What a clip takes on this device; on the CPU, what it would take on a GPU with WebGPU's guaranteed limits.
+    /// What a clip takes on this device.
     ///
     /// # Errors
     /// As [`Model::session`].
     pub fn plan(&self, options: &GenerateOptions) -> Result<ClipPlan> {
-        let clip = Clip::new(options, &self.architecture.configs)?;
-        let limits = match &*self.executor {
-            Executor::Gpu(gpu) => gpu.limits().clone(),
-            Executor::Cpu { .. } => Limits::GUARANTEED,
-        };
+        self.plan_clip(&Clip::new(options, &self.architecture.configs)?)
+    }
+
+    fn plan_clip(&self, clip: &Clip) -> Result<ClipPlan> {
         let count = |prompt: &str| Ok(self.tokenizer.encode(prompt, clip.max_tokens)?.ids.len());
         let tokens = [count(&clip.prompt)?, count(&clip.negative)?];
-        ClipPlan::new(&self.architecture, &clip, &limits, Some(tokens))
+        let plan = ClipPlan::new(&self.architecture, clip, self.executor.limits(), Some(tokens))?;
+        match self.executor.capacity() {
+            Some(allowed) if plan.peak_bytes > allowed => {
+                Err(Error::DeviceTooSmall { what: "this clip".into(), needed: plan.peak_bytes, allowed })
+            }
+            _ => Ok(plan),
+        }
     }
 
     /// Begins a clip. Nothing runs yet.
     ///
     /// # Errors
-    /// [`crate::Error::SizeUnsupported`], [`crate::Error::FramesUnsupported`], [`crate::Error::OptionInvalid`],
-    /// [`crate::Error::DeviceTooSmall`].
+    /// [`Error::SizeUnsupported`], [`Error::FramesUnsupported`], [`Error::OptionInvalid`], [`Error::DeviceTooSmall`].
     pub fn session(self: &Rc<Self>, options: &GenerateOptions, cancel: &CancelFlag) -> Result<Session> {
-        if matches!(&*self.executor, Executor::Gpu(_)) {
-            self.plan(options)?;
-        }
         let clip = Clip::new(options, &self.architecture.configs)?;
+        self.plan_clip(&clip)?;
         Session::new(self.clone(), clip, cancel.clone())
     }
 }

@@ -18,7 +18,7 @@ pub struct StagePlan {
     pub temporary_bytes: u64,
     /// Bytes of everything that exists while the stage runs: weights, the clip's state, intermediate results.
     pub total_bytes: u64,
-    /// Largest storage binding.
+    /// Largest storage binding; 0 on the CPU, as the largest buffer.
     pub largest_binding: u64,
     /// Largest buffer.
     pub largest_buffer: u64,
@@ -41,7 +41,7 @@ pub struct ClipPlan {
 }
 
 impl ClipPlan {
-    /// Plans every stage of `clip` for a device with `limits`. `tokens` are the token counts of its prompt and, with guidance, of
+    /// Plans every stage of `clip` for a GPU with `limits`, or for the CPU. `tokens` are the token counts of its prompt and, with guidance, of
     /// its negative prompt; where they are not known, the most they can be (`clip.max_tokens`) is taken.
     ///
     /// # Errors
@@ -49,11 +49,16 @@ impl ClipPlan {
     pub fn new(
         architecture: &Architecture,
         clip: &Clip,
-        limits: &Limits,
+        limits: Option<&Limits>,
         tokens: Option<[usize; 2]>,
     ) -> Result<Self> {
-        let weight_bytes = device_bytes(architecture.weights.specs().iter().map(|s| &s.tensor))
-            + device_bytes(&architecture.latent_statistics);
+        let specs = architecture.weights.specs();
+        let weights = specs.iter().map(|s| &s.tensor).chain(&architecture.latent_statistics);
+        let weight_bytes = match limits {
+            Some(_) => device_bytes(weights),
+            // The CPU widens every weight to f32.
+            None => weights.map(|t| t.allocation() as u64 * 4).sum(),
+        };
         let sampler = SamplerState::new(architecture, clip)?;
         let decoder = DecoderState::new(architecture, clip);
         let [tokens, negative_tokens] = tokens.unwrap_or([clip.max_tokens; 2]);
@@ -92,7 +97,25 @@ impl ClipPlan {
     }
 }
 
-fn stage(name: &'static str, recording: &Recording, limits: &Limits, resident: u64) -> Result<StagePlan> {
+fn stage(
+    name: &'static str,
+    recording: &Recording,
+    limits: Option<&Limits>,
+    resident: u64,
+) -> Result<StagePlan> {
+    let flops = recording.flops();
+    let Some(limits) = limits else {
+        let temporary_bytes = recording.live_bytes();
+        let total_bytes = resident + temporary_bytes;
+        return Ok(StagePlan {
+            stage: name,
+            temporary_bytes,
+            total_bytes,
+            largest_binding: 0,
+            largest_buffer: 0,
+            flops,
+        });
+    };
     let plan = Plan::new(recording, limits)?;
     Ok(StagePlan {
         stage: name,
@@ -100,7 +123,7 @@ fn stage(name: &'static str, recording: &Recording, limits: &Limits, resident: u
         total_bytes: resident + plan.temporary_bytes + plan.uniform_bytes,
         largest_binding: plan.largest_binding,
         largest_buffer: plan.largest_buffer,
-        flops: recording.flops(),
+        flops,
     })
 }
 

@@ -152,7 +152,7 @@ async function makeClip(ready: Model, signal: AbortSignal): Promise<void> {
   await ready.plan(options);
 
   const size = `${width}x${height}x${frames}`;
-  const progress = new Progress(steps, frames, paces.get(size));
+  const progress = new Progress(steps, frames, info.frameStride, paces.get(size));
   const made: Clip["frames"][number][] = [];
   shown = undefined;
   history.mark(undefined);

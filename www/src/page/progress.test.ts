@@ -24,15 +24,15 @@ const frame = (index: number, seconds: number): GenerateEvent => ({
 
 describe("Progress", () => {
   it("only goes up, from 0 to 1", () => {
-    const progress = new Progress(4, 5);
+    const progress = new Progress(4, 5, 4);
     const seen = [progress.fraction];
-    progress.add({ type: "text", tokens: 1, truncated: false, seconds: 1 });
+    progress.add({ type: "text", tokens: 1, truncated: false, dropped: 0, seconds: 1 });
     seen.push(progress.fraction);
     for (let k = 0; k < 4; k++) {
       progress.add(step(k, 1));
       seen.push(progress.fraction);
     }
-    for (let k = 0; k < 5; k++) {
+    for (const k of [0, 1]) {
       progress.add(frame(k, 1));
       seen.push(progress.fraction);
     }
@@ -42,19 +42,21 @@ describe("Progress", () => {
   });
 
   it("knows nothing of the time before the first step, and forgets a slow first step", () => {
-    const progress = new Progress(10, 5);
+    const progress = new Progress(10, 5, 4);
     expect(progress.secondsLeft).toBeUndefined();
     [30, 1, 1, 1].forEach((seconds, index) => progress.add(step(index, seconds)));
-    expect(progress.secondsLeft).toBeCloseTo(6 + 5 * 0.3);
+    expect(progress.secondsLeft).toBeCloseTo(6 + 2);
   });
 
   it("uses the pace of the clip before", () => {
-    const progress = new Progress(4, 5, { step: 2, frame: 1 });
-    expect(progress.secondsLeft).toBe(13);
+    const progress = new Progress(4, 5, 4, { step: 2, latent: 1 });
+    expect(progress.secondsLeft).toBe(4 * 2 + 2 * 1);
     progress.add(step(0, 2));
     progress.add(frame(0, 3));
-    expect(progress.secondsLeft).toBe(6 + 12);
-    expect(progress.pace).toEqual({ step: 2, frame: 3 });
+    expect(progress.secondsLeft).toBe(3 * 2 + 3);
+    // Frames 1 to 4 come from the second latent frame, and share its time.
+    progress.add(frame(1, 0.75));
+    expect(progress.pace).toEqual({ step: 2, latent: 3 });
   });
 });
 

@@ -1,35 +1,40 @@
 /** How far a clip is, and how long it will still take. */
 import type { GenerateEvent } from "../model.js";
 
-/** Seconds of the parts of a clip: one denoising step, one frame decoded. */
+/** Seconds of the parts of a clip: one denoising step, one latent frame decoded. */
 export interface Pace {
   readonly step: number;
-  readonly frame: number;
+  readonly latent: number;
 }
 
-/** Before anything is measured: a frame takes about this part of a step. */
-const FRAME_TO_STEP = 0.3;
+/** Before anything is measured: a latent frame takes about as long as a step. */
+const LATENT_TO_STEP = 1;
 /** Reading the prompt counts like this many steps in the bar. */
 const TEXT_STEPS = 0.5;
 
-/** Follows one clip's events. `earlier` is the pace of a clip of the same size made before, where there is one. */
+/**
+ * Follows one clip's events. Frames are decoded a latent frame at a time: the first gives one frame, each later one
+ * `frameStride`. `earlier` is the pace of a clip of the same size made before, where there is one.
+ */
 export class Progress {
   readonly #steps: number;
-  readonly #frames: number;
-  readonly #frameToStep: number;
+  readonly #frameStride: number;
+  readonly #latents: number;
+  readonly #latentToStep: number;
   #textDone = false;
   #stepsDone = 0;
-  #framesDone = 0;
+  #latentsDone = 0;
   #stepSeconds: number | undefined;
-  #frameSeconds: number | undefined;
+  #latentSeconds: number | undefined;
   readonly #recentSteps: number[] = [];
 
-  constructor(steps: number, frames: number, earlier?: Pace) {
+  constructor(steps: number, frames: number, frameStride: number, earlier?: Pace) {
     this.#steps = steps;
-    this.#frames = frames;
-    this.#frameToStep = earlier && earlier.step > 0 ? earlier.frame / earlier.step : FRAME_TO_STEP;
+    this.#frameStride = frameStride;
+    this.#latents = this.#latentOf(frames - 1) + 1;
+    this.#latentToStep = earlier && earlier.step > 0 ? earlier.latent / earlier.step : LATENT_TO_STEP;
     this.#stepSeconds = earlier?.step;
-    this.#frameSeconds = earlier?.frame;
+    this.#latentSeconds = earlier?.latent;
   }
 
   add(event: GenerateEvent): void {
@@ -45,20 +50,20 @@ export class Progress {
         this.#stepSeconds = mean(this.#recentSteps.slice(-3));
         break;
       case "frame":
-        this.#framesDone = event.index + 1;
-        this.#frameSeconds = event.seconds;
+        this.#latentsDone = this.#latentOf(event.index) + 1;
+        this.#latentSeconds = event.seconds * (event.index === 0 ? 1 : this.#frameStride);
         break;
       case "done":
         this.#stepsDone = this.#steps;
-        this.#framesDone = this.#frames;
+        this.#latentsDone = this.#latents;
         break;
     }
   }
 
   /** Part of the work done, 0 to 1. */
   get fraction(): number {
-    const done = (this.#textDone ? TEXT_STEPS : 0) + this.#stepsDone + this.#framesDone * this.#frameToStep;
-    return done / (TEXT_STEPS + this.#steps + this.#frames * this.#frameToStep);
+    const done = (this.#textDone ? TEXT_STEPS : 0) + this.#stepsDone + this.#latentsDone * this.#latentToStep;
+    return done / (TEXT_STEPS + this.#steps + this.#latents * this.#latentToStep);
   }
 
   /** Seconds still to go, or `undefined` before the first step has been measured. */
@@ -67,8 +72,8 @@ export class Progress {
     if (step === undefined) {
       return undefined;
     }
-    const frame = this.#frameSeconds ?? step * this.#frameToStep;
-    return (this.#steps - this.#stepsDone) * step + (this.#frames - this.#framesDone) * frame;
+    const latent = this.#latentSeconds ?? step * this.#latentToStep;
+    return (this.#steps - this.#stepsDone) * step + (this.#latents - this.#latentsDone) * latent;
   }
 
   get stepsLeft(): number {
@@ -77,9 +82,14 @@ export class Progress {
 
   /** What was measured, for the next clip of this size. */
   get pace(): Pace | undefined {
-    return this.#stepSeconds !== undefined && this.#frameSeconds !== undefined
-      ? { step: this.#stepSeconds, frame: this.#frameSeconds }
+    return this.#stepSeconds !== undefined && this.#latentSeconds !== undefined
+      ? { step: this.#stepSeconds, latent: this.#latentSeconds }
       : undefined;
+  }
+
+  /** The latent frame that a frame is decoded from. */
+  #latentOf(frame: number): number {
+    return Math.ceil(frame / this.#frameStride);
   }
 }
 

@@ -1,0 +1,132 @@
+//! Opening a device, and loading a model onto it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use js_sys::{Function, Promise};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
+
+use super::options::invalid;
+use super::source::JsSource;
+use super::{CancelFlag, JsResult, Model, WasmSource, to_js};
+use crate::executor::{DeviceChoice, Executor, ExecutorInfo};
+use crate::gpu::GpuOptions;
+use crate::{Result, pipeline};
+
+#[wasm_bindgen(typescript_custom_section)]
+const TYPES: &str = r#"
+/** What the work runs on. */
+export interface EngineInfo {
+  device: "webgpu" | "cpu";
+  /** Name of the adapter, in the browser's words; may be empty. */
+  adapter: string;
+  /** Whether the adapter is a software one, which is far slower than the CPU. */
+  software: boolean;
+  /** Largest storage buffer binding, in bytes. */
+  maxBinding: number;
+  /** Largest buffer, in bytes. */
+  maxBuffer: number;
+  /** Why `auto` did not take WebGPU. */
+  fallbackReason?: string;
+}
+
+/** Bytes of the weights read so far. */
+export interface LoadProgress {
+  /** Part of the pipeline whose bytes came last, such as `transformer`. */
+  component: string;
+  loaded: number;
+  total: number;
+}
+"#;
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EngineInfo {
+    device: &'static str,
+    adapter: String,
+    software: bool,
+    max_binding: u64,
+    max_buffer: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback_reason: Option<String>,
+}
+
+/// An open device: WebGPU or the CPU.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Engine {
+    executor: Rc<Executor>,
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// Opens a device; `auto` is WebGPU, or the CPU where there is no adapter. Rejects with `device_unavailable`, or with
+    /// `option_invalid` for another choice.
+    pub async fn create(
+        #[wasm_bindgen(unchecked_param_type = "\"auto\" | \"webgpu\" | \"cpu\"")] device: JsValue,
+    ) -> Result<Engine> {
+        let choice: DeviceChoice = match device.as_string() {
+            Some(choice) => choice.parse()?,
+            None => return Err(invalid("device", "\"auto\", \"webgpu\" or \"cpu\"", &device)),
+        };
+        let executor = Rc::new(Executor::open(choice, &GpuOptions::default()).await?);
+        Ok(Self { executor })
+    }
+
+    /// What was opened.
+    #[wasm_bindgen(unchecked_return_type = "EngineInfo")]
+    pub fn info(&self) -> JsResult {
+        let ExecutorInfo { device, name, software, reason } = self.executor.info();
+        // Without a GPU the limit is Rust's own on a single allocation.
+        let limits = self.executor.limits();
+        let limit = |of: fn(&crate::gpu::Limits) -> u64| limits.map_or(isize::MAX as u64, of);
+        to_js(&EngineInfo {
+            device,
+            adapter: name,
+            software,
+            max_binding: limit(|limits| limits.max_binding),
+            max_buffer: limit(|limits| limits.max_buffer),
+            fallback_reason: reason,
+        })
+    }
+
+    /// Bytes on the device now: weights, the clips in the making, their intermediate results.
+    #[wasm_bindgen(js_name = allocatedBytes)]
+    pub fn allocated_bytes(&self) -> f64 {
+        self.executor.allocated_bytes() as f64
+    }
+
+    /// Loads a diffusers folder. Rejects with the file or tensor that is missing, damaged or not supported, with
+    /// `cancelled`, with what the device reports, or with what `onProgress` throws; nothing is left on the device then.
+    #[wasm_bindgen(unchecked_return_type = "Promise<Model>")]
+    pub fn load(
+        &self,
+        source: WasmSource,
+        #[wasm_bindgen(
+            js_name = onProgress,
+            unchecked_param_type = "(progress: LoadProgress) => void"
+        )]
+        on_progress: Function,
+        cancel: &CancelFlag,
+    ) -> Promise {
+        let (executor, cancel) = (self.executor.clone(), cancel.flag.clone());
+        future_to_promise(async move {
+            let thrown = RefCell::new(None);
+            let mut report = |progress| {
+                let called = to_js(&progress).and_then(|p| on_progress.call1(&JsValue::UNDEFINED, &p));
+                if let Err(error) = called {
+                    thrown.replace(Some(error));
+                    // Rather than reading gigabytes for a load that is going to reject.
+                    cancel.cancel();
+                }
+            };
+            let source = Rc::new(JsSource::new(source));
+            let loaded = pipeline::Model::load(source, executor, &cancel, &mut report).await;
+            match thrown.take() {
+                Some(error) => Err(error),
+                None => Ok(Model::from(loaded?).into()),
+            }
+        })
+    }
+}

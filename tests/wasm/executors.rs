@@ -1,0 +1,121 @@
+//! The browser's WebGPU against the CPU executor, both as wasm: one recording of each hot operation on random odd shapes.
+//! Options and splits have their tests natively; these see that the browser compiles and runs the same shaders.
+
+use kinetoscope::CancelFlag;
+use kinetoscope::executor::{DeviceChoice, Executor};
+use kinetoscope::gpu::GpuOptions;
+use kinetoscope::ops::{Activation, Affine, Combine, ConvOptions, ConvWeight, LinearWeight, NormKind};
+use kinetoscope::recording::Recorder;
+use kinetoscope::sampling::noise::Mt19937;
+use kinetoscope::sampling::randn;
+use kinetoscope::tensor::{DType, Tensor};
+use wasm_bindgen_test::wasm_bindgen_test;
+
+/// f32 sums of up to a thousand terms in another order are off by some 1e-6 of the largest; a browser may contract
+/// multiply-adds and has exp to 3 ulp.
+const TOLERANCE: f32 = 1e-5;
+
+const SEEDS: u64 = 3;
+
+/// A recording in the making. The same seed gives every executor the same shapes and values.
+struct Case<'a> {
+    recorder: Recorder,
+    executor: &'a Executor,
+    random: Mt19937,
+}
+
+impl Case<'_> {
+    fn size(&mut self, most: usize) -> usize {
+        1 + self.random.next_u32() as usize % most
+    }
+
+    fn random(&mut self, shape: &[usize]) -> Tensor {
+        let tensor = Tensor::resident(DType::F32, shape);
+        let values = randn(self.random.next_u32().into(), tensor.len());
+        self.executor.upload(&tensor, bytemuck::cast_slice(&values)).unwrap();
+        tensor
+    }
+}
+
+async fn outcome(executor: &Executor, seed: u64, record: fn(&mut Case) -> Tensor) -> Vec<f32> {
+    let mut case = Case { recorder: Recorder::new(), executor, random: Mt19937::new(seed) };
+    let result = record(&mut case);
+    let kept = Tensor::resident(DType::F32, result.shape());
+    case.recorder.copy(&result, &kept).unwrap();
+    let program = executor.prepare(case.recorder.finish()).unwrap();
+    executor.run(&program, &CancelFlag::new()).await.unwrap();
+    bytemuck::pod_collect_to_vec(&executor.read(&kept).await.unwrap())
+}
+
+async fn agree(record: fn(&mut Case) -> Tensor) {
+    let open = async |choice| Executor::open(choice, &GpuOptions::default()).await.unwrap();
+    let (cpu, gpu) = (open(DeviceChoice::Cpu).await, open(DeviceChoice::WebGpu).await);
+    for seed in 0..SEEDS {
+        let (expected, found) = (outcome(&cpu, seed, record).await, outcome(&gpu, seed, record).await);
+        assert_eq!(expected.len(), found.len());
+        let scale = expected.iter().fold(1.0, |most: f32, v| most.max(v.abs()));
+        assert!(expected.iter().any(|v| *v != 0.0), "seed {seed}: nothing was computed");
+        for (i, (e, f)) in expected.iter().zip(&found).enumerate() {
+            // NaN is not within anything.
+            let within = (e - f).abs() <= TOLERANCE * scale;
+            assert!(within, "seed {seed}, element {i} of {}: {f}, expected {e}", expected.len());
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn linear() {
+    agree(|case| {
+        let (m, k, n) = (case.size(130), case.size(200), case.size(90));
+        let x = case.random(&[m, k]);
+        let weight = LinearWeight { matrix: case.random(&[k, LinearWeight::stride(n)]), columns: n };
+        let (bias, residual) = (case.random(&[n]), case.random(&[m, n]));
+        let combine = Combine::Add(residual);
+        case.recorder.linear(&x, &weight, Some(&bias), Activation::GeluTanh, combine).unwrap()
+    })
+    .await;
+}
+
+#[wasm_bindgen_test]
+async fn attention() {
+    agree(|case| {
+        let (heads, queries, keys, d) = (case.size(4), case.size(90), case.size(120), case.size(16) * 4);
+        let q = case.random(&[heads, queries, d]);
+        let [k, v] = [0; 2].map(|_| case.random(&[heads, keys, d]));
+        let bias = case.random(&[heads, queries + keys - 1]);
+        case.recorder.attention(&q, &k, &v, 1.0 / (d as f32).sqrt(), Some(&bias), 0.0).unwrap()
+    })
+    .await;
+}
+
+#[wasm_bindgen_test]
+async fn conv() {
+    agree(|case| {
+        let (h, w, c, n) = (case.size(20), case.size(20), case.size(24), case.size(30));
+        let [before, now] = [0; 2].map(|_| case.random(&[h, w, c]));
+        let weight = ConvWeight {
+            matrix: case.random(&[3 * 9 * c, LinearWeight::stride(n)]),
+            channels_in: c,
+            channels_out: n,
+            kernel: [3; 3],
+        };
+        let bias = case.random(&[n]);
+        let frames = [None, Some(&before), Some(&now)];
+        case.recorder.conv(&frames, &weight, Some(&bias), ConvOptions::same(3), None).unwrap()
+    })
+    .await;
+}
+
+#[wasm_bindgen_test]
+async fn norm() {
+    agree(|case| {
+        let (m, c) = (case.size(90), case.size(200));
+        let x = case.random(&[m, c]);
+        let weight = Affine::Weight { weight: case.random(&[c]), bias: Some(case.random(&[c])) };
+        let layer = case.recorder.norm(&x, NormKind::Layer { eps: 1e-6 }, weight, true).unwrap();
+        let weight = Affine::Weight { weight: case.random(&[c]), bias: None };
+        let rms = case.recorder.norm(&layer, NormKind::Rms { eps: 1e-6 }, weight, false).unwrap();
+        case.recorder.norm(&rms, NormKind::Channel, Affine::None, false).unwrap()
+    })
+    .await;
+}
