@@ -1,8 +1,9 @@
-// Formula: out[i, h, :] = sum_j softmax_j(scale * q[h, i] . k[h, j] + bias[h, j - i] + last(j)) v[h, j], last(j) for the last key
-//   only; an online softmax in f32, in powers of two: scale, bias and last come multiplied by log2(e).
-// Layouts: q [heads, query_stride, d], the first `queries` rows of each head from the binding's start; k, v [heads, keys, d];
-// bias [heads, bias_stride] with distance j - i at bias_first + j - i; out [queries, heads of the whole tensor, d], written
-// from head out_head on. d is a multiple of 4, and everything but the bias starts at whole vectors. An unused bias is q.
+// Formula: out[i, h, :] = sum_j softmax_j(scale * q[h, i] . k[h, j] + bias[h, j - i] + last(j)) v[h, j], last(j) for
+//   the last key only; an online softmax in f32, in powers of two: scale, bias and last come multiplied by log2(e).
+// Layouts: q [heads, query_stride, d], the first `queries` rows of each head from the binding's start; k, v [heads,
+//   keys, d]; bias [heads, bias_stride] with distance j - i at bias_first + j - i; out [queries, heads of the whole
+//   tensor, d], written from head out_head on. d is a multiple of 4, and all but the bias start at whole vectors. An
+//   unused bias is q.
 // Grid: as DIRECT (shared/attention_direct.wgsl), or HEAD32, HEAD64, HEAD128 (attention_tiled.wgsl).
 // Workgroup: as the family.
 
@@ -38,8 +39,8 @@ struct Params {
 // The score of a key that does not exist: its weight is zero against any real score.
 const NEVER = -1e30;
 
-// First vector of a query's row, of a key's row in k and v (counted from the binding), and of a row of out. Rows past the last
-// are the last.
+// First vector of a query's row, of a key's row in k and v (counted from their first), and of a row of out. Rows past
+// the last are the last.
 fn query_row(head: u32, query: u32) -> u32 {
     return base(1u) / 4u + (head * params.query_stride + min(query, params.queries - 1u)) * params.vectors;
 }

@@ -1,10 +1,10 @@
 // Formula: out[y, x, o] = residual + bias[o] + sum over t, j, i, c of
 //   W[((t * kh + j) * kw + i) * C + c, o] * frame_t[y * stride + j - pad, x * stride + i - pad, c],
-//   an implicit GEMM with a row for a pixel and j, i as taps (shared/gemm.wgsl). A dispatch adds one frame's part to out, the
-//   first with residual and bias: choosing among frames in the inner loop costs a software adapter four times as much.
-//   With upsample the frame is doubled in both directions first, by the gather.
-// Layouts: frame [height, width, C], a slab of rows from first_in_row on; out, residual (`combined`) slabs of rows from
-//   first_out_row on, as [pixels, columns]. Unused tensors are the frame.
+//   an implicit GEMM with a row for a pixel and j, i as taps (shared/gemm.wgsl). A dispatch adds one frame's part to
+//   out, the first with residual and bias: to choose among frames in the inner loop costs a software adapter four
+//   times as much. With upsample the frame is doubled in both directions first, by the gather.
+// Layouts: frame [height, width, C], a slab of rows from first_in_row on; W that frame's rows; out, residual
+//   (`combined`) slabs of rows from first_out_row on, as [pixels, columns]. Unused tensors are the frame.
 // Grid: as TILED, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl).
 // Workgroup: as the family.
 
@@ -40,7 +40,8 @@ fn gate_at(row: u32, j: u32) -> vec4<f32> {
     return vec4<f32>(1.0);
 }
 
-// Row and column of the (doubled) frame under the kernel's first tap, for a pixel of out; pixels past the last are the last.
+// Row and column of the (doubled) frame under the kernel's first tap, for a pixel of out; those past the last are the
+// last.
 fn row_source(row: u32) -> vec2<i32> {
     let pixel = min(row, params.gemm.rows - 1u);
     let y = params.first_out_row + pixel / params.out_width;
@@ -65,7 +66,7 @@ fn tap_source(source: vec2<i32>, tap: u32) -> Pixel {
     return Pixel(select(row, base(1u), outside), outside);
 }
 
-// Without a branch: a software adapter takes one for 16 lanes of masks.
+// By selection, because a software adapter is a fifth slower with a branch.
 fn load_tap(pixel: Pixel, vector: u32) -> vec4<f32> {
     //#if VEC4
     return select(frame[pixel.at / 4u + vector], vec4<f32>(), pixel.outside);

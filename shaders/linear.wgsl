@@ -2,7 +2,8 @@
 //   The gate of row i is table[c] + embedding[t, gate_column + c], c = column + j, where t is
 //   min((first_row + i) / rows_per_timestep, timesteps - 1).
 // Layouts: x [rows, channels]; one tap. table [width], the gate's row of the scale-shift table; embedding [timesteps,
-// embedding_width] from the first timestep of the slab. Slabs of whole rows of x, combined and out. Unused tensors are x.
+//   embedding_width] from the first timestep of the slab. Slabs of whole rows of x, combined and out. Unused tensors
+//   are x.
 // Grid: as TILED, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), SKINNY (gemm_skinny.wgsl).
 // Workgroup: as the family.
 

@@ -13,7 +13,8 @@ use crate::{CancelFlag, Error, Result};
 /// Which executor the caller wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// WebGPU, or the CPU where there is no adapter.
+    /// WebGPU, or the CPU where there is no adapter or only a software one: that would compute on the same CPU, many times
+    /// slower.
     #[default]
     Auto,
     /// WebGPU or an error.
@@ -103,13 +104,15 @@ impl Executor {
         if choice == DeviceChoice::Cpu {
             return Ok(Cpu::new().into());
         }
-        match Gpu::create(options).await {
-            Ok(gpu) => Ok(gpu.into()),
-            Err(reason) if choice == DeviceChoice::Auto => {
-                Ok(Self::Cpu(CpuChoice { reason: Some(reason), ..CpuChoice::default() }))
-            }
-            Err(error) => Err(error),
-        }
+        let reason = match Gpu::create(options).await {
+            Ok(gpu) if choice == DeviceChoice::WebGpu || !gpu.info().software => return Ok(gpu.into()),
+            Ok(gpu) => Error::DeviceUnavailable {
+                reason: format!("{} is a software adapter, slower than the CPU executor", gpu.info().name),
+            },
+            Err(error) if choice == DeviceChoice::WebGpu => return Err(error),
+            Err(error) => error,
+        };
+        Ok(Self::Cpu(CpuChoice { reason: Some(reason), ..CpuChoice::default() }))
     }
 
     /// What was opened.

@@ -164,12 +164,12 @@ fn bias_column(head: u32, query: u32, key: u32) -> vec4<f32> {
 }
 
 fn biases(head: u32, query: u32, key: u32) -> mat4x4<f32> {
-    return mat4x4<f32>(
-        bias_column(head, query, key),
-        bias_column(head, query + 1u, key),
-        bias_column(head, query + 2u, key),
-        bias_column(head, query + 3u, key),
-    );
+    // A loop, because a compiler inlines every call.
+    var columns = array<vec4<f32>, 4>();
+    for (var i = 0u; i < 4u; i++) {
+        columns[i] = bias_column(head, query + i, key);
+    }
+    return mat4x4<f32>(columns[0], columns[1], columns[2], columns[3]);
 }
 
 // The last block of keys: the last key's bias, and nothing from keys past it.

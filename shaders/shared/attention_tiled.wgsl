@@ -1,6 +1,6 @@
 // Formula: as attention.wgsl, 64 queries a workgroup, over tiles of 32 keys: logits by 4 x 4 tiles an invocation, from
-//   slices of 16 channels of queries and keys; then sums of four queries by one, two or four vectors, from slices of the
-//   values.
+//   slices of 16 channels of queries and keys; then sums of four queries by one, two or four vectors, from slices of
+//   the values.
 // Layouts: as attention.wgsl. d up to 32 with HEAD32, 64 with HEAD64, 128 with HEAD128.
 // Grid: one workgroup for 64 queries of a head, queries innermost, folded.
 // Workgroup: 16,384 bytes.
@@ -21,8 +21,8 @@ const WIDTH = 32u;
 const SLICE = 256u / WIDTH;
 const KEY_STAGE = 256u;
 
-// Queries [16 channels][64 / 4] and, from KEY_STAGE on, keys [16 channels][32 / 4], each vector one channel of four rows;
-// or values [SLICE][WIDTH].
+// Queries [16 channels][64 / 4] and, from KEY_STAGE on, keys [16 channels][32 / 4], each vector one channel of four
+// rows; or values [SLICE][WIDTH].
 var<workgroup> stage: array<vec4<f32>, 384>;
 // [keys][queries / 4].
 var<workgroup> softmax: array<vec4<f32>, 512>;

@@ -3,7 +3,8 @@
 // Layouts: W [weight_rows, stride], stride a multiple of 4, as f32, or with HALF as f16 and with BFLOAT as bf16, two to
 //   a word; bias [columns]; combined and out [rows, width]. With VEC4 all but the bias start at whole vectors, and
 //   columns, column, width and channels are multiples of 4. k runs over taps of `channels` each, padded to whole
-//   vectors; the weight has no padding. The shader that includes this has Params.gemm, names a, and gives gate_at(row, j).
+//   vectors; the weight has no such padding. The shader that includes this has Params.gemm, binds a at 1, and gives
+//   gate_at(row, j).
 // Grid: as the family of gemm_*.wgsl.
 // Workgroup: as the family.
 

@@ -3,7 +3,7 @@
 // single products, and 8 x 8 half as fast again as 4 x 4 or 16 x 8.
 // Layouts: a comes by load_tap(tap_source(row_source(row), tap), vector): four channels of a tap, zero outside of the
 // frame and past the last channel; rows past the last are the last.
-// Grid: one workgroup for 32 blocks of 8 x 8, columns innermost, folded.
+// Grid: one workgroup for 32 blocks of 8 x 8, in strips of four columns of blocks, folded.
 // Workgroup: no memory.
 
 //#include "shared/gemm.wgsl"
@@ -14,8 +14,8 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    // Strips of four blocks, from the top to the bottom, so that what a workgroup reads of b stays in the cache; the blocks
-    // that are left over are a narrower strip.
+    // Strips of four blocks, from the top to the bottom, so that what a workgroup reads of b stays in the cache; the
+    // blocks that are left over are a narrower strip.
     let row_blocks = (params.gemm.rows + 7u) / 8u;
     let column_blocks = (params.gemm.columns + 7u) / 8u;
     let block = workgroup_index(workgroup, grid) * 32u + thread;

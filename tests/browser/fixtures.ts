@@ -64,6 +64,10 @@ export class Kinetoscope {
 
   /** Every frame of the clip on the screen, by going through them with the keyboard. */
   async frames(): Promise<Pixels[]> {
+    const pause = this.page.getByRole("button", { name: "Pause" });
+    if (await pause.isVisible()) {
+      await pause.click();
+    }
     await this.scrub.focus();
     await this.page.keyboard.press("Home");
     const count = Number(await this.scrub.getAttribute("max")) + 1;

@@ -1,6 +1,7 @@
 //! Pictures and clips to latents.
 
 use super::model::Model;
+use super::options::{MAX_FRAMES, MAX_SIDE};
 use super::stages;
 use crate::models::wan::vae::{CausalCache, Chunk};
 use crate::tensor::{DType, Tensor};
@@ -21,8 +22,9 @@ impl Model {
     ) -> Result<Vec<f32>> {
         let config = &self.architecture.configs.vae;
         let (stride, scale) = (config.scale_factor_temporal, config.scale_factor_spatial);
-        if width == 0 || height == 0 || !width.is_multiple_of(scale) || !height.is_multiple_of(scale) {
-            let nearest = |side: usize| (side / scale).max(1) * scale;
+        let fits = |side: usize| (1..=MAX_SIDE).contains(&side) && side.is_multiple_of(scale);
+        if !fits(width) || !fits(height) {
+            let nearest = |side: usize| (side.min(MAX_SIDE) / scale).max(1) * scale;
             return Err(Error::SizeUnsupported {
                 width,
                 height,
@@ -31,12 +33,13 @@ impl Model {
                 nearest_height: nearest(height),
             });
         }
-        if frames == 0 || !(frames - 1).is_multiple_of(stride) {
-            let nearest = frames.saturating_sub(1) / stride * stride + 1;
+        if !(1..=MAX_FRAMES).contains(&frames) || !(frames - 1).is_multiple_of(stride) {
+            let nearest = (frames.clamp(1, MAX_FRAMES) - 1) / stride * stride + 1;
             return Err(Error::FramesUnsupported { frames, stride, nearest });
         }
         let frame_len = height * width * 3;
-        if rgb.len() != frames * frame_len {
+        // Both factors are bounded, but their product need not fit wasm's 32 bits.
+        if frames.checked_mul(frame_len) != Some(rgb.len()) {
             return Err(Error::ShapeMismatch {
                 op: "encode_video",
                 what: "frames",

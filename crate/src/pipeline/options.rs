@@ -57,9 +57,10 @@ pub struct Clip {
     pub schedule: Schedule,
 }
 
-/// Longest side and longest clip that are accepted: beyond a minute at 24 frames a second, beyond 8K.
-const MAX_SIDE: usize = 8_192;
-const MAX_FRAMES: usize = 3_601;
+/// Longest side that is accepted, in pixels: 8K.
+pub(super) const MAX_SIDE: usize = 8_192;
+/// Longest clip that is accepted: two and a half minutes at 24 frames a second.
+pub(super) const MAX_FRAMES: usize = 3_601;
 const MAX_GUIDANCE: f64 = 100.0;
 
 impl Clip {

@@ -48,6 +48,7 @@ export interface StagePlan {
   temporaryBytes: number;
   /** Bytes of all that exists while the stage runs. */
   totalBytes: number;
+  /** Of the GPU; 0 on the CPU, as is the largest buffer. */
   largestBinding: number;
   largestBuffer: number;
   /** Multiply-adds of one run, times two. */
@@ -59,6 +60,7 @@ export interface ClipPlan {
   weightBytes: number;
   /** Bytes at the worst moment. */
   peakBytes: number;
+  /** Largest storage binding of any stage; 0 on the CPU. */
   largestBinding: number;
   stages: StagePlan[];
 }
@@ -102,7 +104,7 @@ impl Model {
     #[wasm_bindgen(js_name = encodeVideo, unchecked_return_type = "Promise<Float32Array<ArrayBuffer>>")]
     pub fn encode_video(
         &self,
-        rgb: Vec<f32>,
+        #[wasm_bindgen(unchecked_param_type = "Float32Array")] rgb: Vec<f32>,
         frames: f64,
         height: f64,
         width: f64,

@@ -2,12 +2,13 @@
 import type { ClipOptions, ModelInfo } from "../messages.js";
 import { element } from "./dom.js";
 
+/** Places, colours and motions that the default model knows. */
 const EXAMPLES = [
   "a red ball bounces on green grass",
-  "a yellow sun rises over the blue sea",
-  "snow falls on a dark forest at night",
-  "a white boat drifts across a calm lake",
-  "an orange balloon floats up into the sky",
+  "a yellow fish swims to the right under the sea",
+  "an orange balloon floats up over the beach",
+  "a white rocket takes off at night",
+  "a blue car drives through the desert at sunset",
 ];
 
 /** The value of the size list that shows the two number fields. */

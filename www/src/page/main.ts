@@ -172,7 +172,7 @@ async function makeClip(ready: Model, signal: AbortSignal): Promise<void> {
       case "text":
         if (event.truncated) {
           status.hint(
-            `The prompt is longer than this model reads (${info.maxTokens} tokens): its end was left out.`,
+            `The prompt is longer than this model reads (${info.maxTokens} tokens): its last ${event.dropped} were left out.`,
           );
         }
         status.show(`Step 1 of ${steps}`, progress.fraction, progress.secondsLeft);

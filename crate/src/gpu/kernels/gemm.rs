@@ -141,7 +141,7 @@ pub(super) fn unused(tensor: &Tensor) -> Binding {
 
 /// Whether a tensor starts at a whole vector of its allocation.
 pub(super) fn aligned(tensor: &Tensor) -> bool {
-    tensor.offset() % 4 == 0
+    tensor.offset().is_multiple_of(4)
 }
 
 /// # Errors

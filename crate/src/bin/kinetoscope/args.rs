@@ -1,0 +1,164 @@
+//! What can be asked for.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kinetoscope::config::Solver;
+use kinetoscope::executor::DeviceChoice;
+use kinetoscope::pipeline::GenerateOptions;
+
+/// Video from text, on your own GPU.
+#[derive(Debug, Parser)]
+#[command(name = "kinetoscope", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Makes a clip from a prompt.
+    Generate(GenerateArgs),
+    /// Says what a clip takes on a device, from the model's headers alone.
+    Plan(PlanArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// What the clip shows.
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: String,
+    /// What it must not show; used when guidance is above 1.
+    #[arg(long, value_name = "TEXT")]
+    pub negative: Option<String>,
+    #[command(flatten)]
+    pub clip: ClipArgs,
+    /// Timestep shift of the schedule.
+    #[arg(long, value_name = "X")]
+    pub shift: Option<f64>,
+    /// Solver; the model's scheduler decides otherwise.
+    #[arg(long)]
+    pub solver: Option<SolverArg>,
+    /// Tokens that prompts are cut and padded to.
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// Seed of the noise, as torch's CPU generator takes it.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Where to compute: auto takes the GPU, or the CPU where there is none.
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceArg,
+    /// Safetensors file with the tensor `noise` [1,C,T,H,W] to begin with instead of the seed's.
+    #[arg(long, value_name = "FILE")]
+    pub noise: Option<PathBuf>,
+    /// Safetensors file to write: noise, prompt_embeds, steps (latents after each step), frames; all f32.
+    #[arg(long, value_name = "FILE")]
+    pub dump: Option<PathBuf>,
+    /// A .gif, a .png (contact sheet), or a folder for one PNG a frame.
+    #[arg(long, value_name = "PATH")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub clip: ClipArgs,
+    /// Largest storage binding of the device in bytes; WebGPU guarantees 128 MiB.
+    #[arg(long, value_name = "BYTES")]
+    pub max_binding: Option<u64>,
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// Folder of a diffusers pipeline.
+    #[arg(long = "model", value_name = "DIR", default_value = "models/interim")]
+    pub folder: PathBuf,
+}
+
+/// Size and effort; the model's own defaults otherwise.
+#[derive(Debug, Args)]
+pub struct ClipArgs {
+    /// Pixels.
+    #[arg(long, value_name = "N")]
+    pub width: Option<usize>,
+    /// Pixels.
+    #[arg(long, value_name = "N")]
+    pub height: Option<usize>,
+    /// Frames of the clip.
+    #[arg(long, value_name = "N")]
+    pub frames: Option<usize>,
+    /// Denoising steps.
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+    /// Classifier-free guidance scale; up to 1 is none.
+    #[arg(long, value_name = "X")]
+    pub guidance: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SolverArg {
+    Unipc,
+    Euler,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum DeviceArg {
+    Auto,
+    Webgpu,
+    Cpu,
+}
+
+impl From<SolverArg> for Solver {
+    fn from(arg: SolverArg) -> Self {
+        match arg {
+            SolverArg::Unipc => Self::UniPc,
+            SolverArg::Euler => Self::Euler,
+        }
+    }
+}
+
+impl From<DeviceArg> for DeviceChoice {
+    fn from(arg: DeviceArg) -> Self {
+        match arg {
+            DeviceArg::Auto => Self::Auto,
+            DeviceArg::Webgpu => Self::WebGpu,
+            DeviceArg::Cpu => Self::Cpu,
+        }
+    }
+}
+
+impl ClipArgs {
+    /// The same as options of the pipeline.
+    pub fn options(&self) -> GenerateOptions {
+        GenerateOptions {
+            width: self.width,
+            height: self.height,
+            frames: self.frames,
+            steps: self.steps,
+            guidance: self.guidance,
+            ..GenerateOptions::default()
+        }
+    }
+}
+
+impl GenerateArgs {
+    /// The same as options of the pipeline.
+    pub fn options(&self) -> GenerateOptions {
+        GenerateOptions {
+            prompt: self.prompt.clone(),
+            negative: self.negative.clone(),
+            shift: self.shift,
+            solver: self.solver.map(Into::into),
+            max_tokens: self.max_tokens,
+            seed: Some(self.seed),
+            ..self.clip.options()
+        }
+    }
+}
