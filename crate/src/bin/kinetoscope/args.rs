@@ -9,7 +9,7 @@ use kinetoscope::pipeline::GenerateOptions;
 
 /// Video from text, on your own GPU.
 #[derive(Debug, Parser)]
-#[command(name = "kinetoscope", version)]
+#[command(name = "kinetoscope", version, args_override_self = true)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

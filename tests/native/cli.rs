@@ -1,0 +1,247 @@
+//! The program as a user runs it: what it writes, and what it says when something is wrong.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use safetensors::SafeTensors;
+
+/// A folder of its own, removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let unique = format!("kinetoscope-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(unique);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// A copy of a tiny pipeline that a test may damage.
+    fn model(&self) -> PathBuf {
+        let target = self.path("model");
+        copy(&repository().join("tests/golden/wan22/pipeline"), &target);
+        target
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            fs::copy(entry.path(), target).map(drop).unwrap()
+        }
+    }
+}
+
+fn kinetoscope(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kinetoscope"))
+        .current_dir(repository())
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// A short clip of the tiny pipeline at `model`, on the CPU.
+fn generate(model: &Path, out: &Path, more: &[&str]) -> Output {
+    let mut arguments = vec!["generate", "--model", model.to_str().unwrap(), "--prompt", "a red ball"];
+    arguments.extend(["--device", "cpu", "--width", "64", "--height", "32", "--frames", "5", "--steps", "1"]);
+    arguments.extend(["--out", out.to_str().unwrap()]);
+    arguments.extend(more);
+    kinetoscope(&arguments)
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn succeeded(output: &Output) {
+    assert!(output.status.success(), "{}", stderr(output));
+}
+
+/// Ends with status 1 and the code, and names all of `facts`.
+fn failed(output: &Output, code: &str, facts: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("error[{code}]: ")), "{text}");
+    for fact in facts {
+        assert!(text.contains(fact), "{fact:?} is not in: {text}");
+    }
+    assert!(!text.contains("panicked"), "{text}");
+}
+
+fn varied(image: &image::RgbaImage) {
+    let first = image.get_pixel(0, 0);
+    assert!(image.pixels().filter(|p| *p != first).count() > 100, "the picture is uniform");
+}
+
+#[test]
+fn a_clip_is_written_in_each_form() {
+    let scratch = Scratch::new();
+    let model = scratch.model();
+
+    succeeded(&generate(&model, &scratch.path("sheet.png"), &[]));
+    let sheet = image::open(scratch.path("sheet.png")).unwrap().into_rgba8();
+    assert_eq!(sheet.dimensions(), (4 * 66 - 2, 2 * 34 - 2));
+    varied(&sheet);
+
+    succeeded(&generate(&model, &scratch.path("new/clip.gif"), &[]));
+    use image::AnimationDecoder;
+    let file = std::io::BufReader::new(fs::File::open(scratch.path("new/clip.gif")).unwrap());
+    let frames = image::codecs::gif::GifDecoder::new(file).unwrap().into_frames().collect_frames().unwrap();
+    assert_eq!(frames.len(), 5);
+    varied(frames[4].buffer());
+
+    succeeded(&generate(&model, &scratch.path("frames"), &[]));
+    assert_eq!(fs::read_dir(scratch.path("frames")).unwrap().count(), 5);
+    let last = image::open(scratch.path("frames/frame-0004.png")).unwrap().into_rgba8();
+    assert_eq!(last.dimensions(), (64, 32));
+    varied(&last);
+}
+
+#[test]
+fn the_default_model_on_a_gpu() {
+    let scratch = Scratch::new();
+    let out = scratch.path("clip.png");
+    let arguments =
+        ["generate", "--prompt", "a red ball", "--steps", "1", "--frames", "1", "--device", "webgpu"];
+    let output = kinetoscope(&[&arguments[..], &["--out", out.to_str().unwrap()]].concat());
+    succeeded(&output);
+    assert!(stderr(&output).contains("(webgpu"), "{}", stderr(&output));
+    varied(&image::open(out).unwrap().into_rgba8());
+}
+
+#[test]
+fn a_dump_s_noise_gives_the_same_clip_under_another_seed() {
+    let scratch = Scratch::new();
+    let model = scratch.model();
+    let (first, second) = (scratch.path("first.safetensors"), scratch.path("second.safetensors"));
+    let path = |p: &Path| p.to_str().unwrap().to_owned();
+    succeeded(&generate(&model, &scratch.path("a"), &["--seed", "5", "--dump", &path(&first)]));
+    let again = ["--seed", "6", "--noise", &path(&first), "--dump", &path(&second)];
+    succeeded(&generate(&model, &scratch.path("b"), &again));
+    let (first, second) = (fs::read(first).unwrap(), fs::read(second).unwrap());
+    let (first, second) =
+        (SafeTensors::deserialize(&first).unwrap(), SafeTensors::deserialize(&second).unwrap());
+    let shapes = [("noise", 5), ("prompt_embeds", 2), ("steps", 5), ("frames", 4)];
+    for (name, rank) in shapes {
+        let (a, b) = (first.tensor(name).unwrap(), second.tensor(name).unwrap());
+        assert_eq!(a.shape().len(), rank, "{name}");
+        assert!(a.data() == b.data(), "{name} differs");
+    }
+    assert_eq!(first.tensor("frames").unwrap().shape(), [5, 32, 64, 3]);
+    failed(
+        &generate(
+            &model,
+            &scratch.path("c"),
+            &["--noise", &path(&scratch.path("second.safetensors")), "--width", "32"],
+        ),
+        "option_invalid",
+        &["noise"],
+    );
+}
+
+#[test]
+fn a_long_prompt_is_cut_and_said_so() {
+    let scratch = Scratch::new();
+    let output = generate(&scratch.model(), &scratch.path("a"), &["--max-tokens", "2"]);
+    succeeded(&output);
+    assert!(stderr(&output).contains("longer than the 2 tokens"), "{}", stderr(&output));
+}
+
+#[test]
+fn what_cannot_be_made() {
+    let scratch = Scratch::new();
+    let model = scratch.model();
+    let bad = |more: &[&str]| generate(&model, &scratch.path("a"), more);
+    failed(&bad(&["--width", "50"]), "size_unsupported", &["50x32", "multiples of 32", "64x32"]);
+    failed(&bad(&["--height", "0"]), "size_unsupported", &["64x32"]);
+    failed(&bad(&["--frames", "6"]), "frames_unsupported", &["4n+1", "nearest is 5"]);
+    failed(&bad(&["--frames", "0"]), "frames_unsupported", &["nearest is 1"]);
+    failed(&bad(&["--steps", "0"]), "option_invalid", &["steps", "1 to 1000"]);
+    failed(&bad(&["--guidance=-1"]), "option_invalid", &["guidance"]);
+    failed(&bad(&["--guidance", "nan"]), "option_invalid", &["guidance"]);
+    failed(&bad(&["--shift", "0"]), "option_invalid", &["shift"]);
+    failed(&bad(&["--max-tokens", "0"]), "option_invalid", &["maxTokens"]);
+    assert_eq!(bad(&["--solver", "heun"]).status.code(), Some(2));
+    failed(&generate(&model, &scratch.path("a.mp4"), &[]), "option_invalid", &[".gif, a .png or a folder"]);
+    failed(&generate(&model, Path::new("/proc/none/a.gif"), &[]), "write_failed", &["/proc/none/a.gif"]);
+}
+
+#[test]
+fn damaged_models() {
+    const TRANSFORMER: &str = "transformer/diffusion_pytorch_model.safetensors";
+    let run = |damage: &dyn Fn(&Path)| {
+        let scratch = Scratch::new();
+        let model = scratch.model();
+        damage(&model);
+        generate(&model, &scratch.path("a"), &[])
+    };
+    let edit = |file: &'static str, change: fn(Vec<u8>) -> Vec<u8>| {
+        move |model: &Path| fs::write(model.join(file), change(fs::read(model.join(file)).unwrap())).unwrap()
+    };
+    fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+        assert_eq!(from.len(), to.len());
+        let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
+        [&bytes[..at], to.as_bytes(), &bytes[at + to.len()..]].concat()
+    }
+
+    let output = run(&|model| fs::remove_file(model.join("vae/config.json")).unwrap());
+    failed(&output, "file_missing", &["vae/config.json"]);
+    let output = run(&|model| fs::remove_file(model.join(TRANSFORMER)).unwrap());
+    failed(&output, "file_missing", &["transformer/"]);
+    failed(&run(&edit(TRANSFORMER, |b| b[..b.len() - 9].to_vec())), "file_truncated", &[TRANSFORMER]);
+    failed(&run(&edit(TRANSFORMER, |b| b[..5].to_vec())), "file_truncated", &[TRANSFORMER]);
+    let output = run(&edit(TRANSFORMER, |b| replaced(&b, "proj_out.weight", "proj_xxx.weight")));
+    failed(&output, "tensor_missing", &["proj_out.weight", "transformer"]);
+    let output = run(&edit("transformer/config.json", |b| {
+        String::from_utf8(b)
+            .unwrap()
+            .replace("\"num_attention_heads\": 2", "\"num_attention_heads\": 3")
+            .into()
+    }));
+    failed(&output, "tensor_shape", &["patch_embedding.bias", "[72]", "[48]"]);
+    // The last bytes of the file are the end of a tensor; four times 0xff is a NaN in every format.
+    let output = run(&edit(TRANSFORMER, |b| [&b[..b.len() - 4], &[0xff; 4]].concat()));
+    failed(&output, "tensor_not_finite", &["transformer"]);
+    let output = run(&edit("model_index.json", |b| {
+        String::from_utf8(b).unwrap().replace("WanTransformer3DModel", "FluxTransformer2DModel").into()
+    }));
+    failed(&output, "architecture_unknown", &["FluxTransformer2DModel", "WanTransformer3DModel"]);
+    failed(&run(&edit("tokenizer/tokenizer.json", |_| b"{}".to_vec())), "file_invalid", &["tokenizer.json"]);
+    failed(&run(&edit("vae/config.json", |_| b"[1,".to_vec())), "file_invalid", &["vae/config.json"]);
+}
+
+#[test]
+fn a_plan_reads_headers_only() {
+    let output = kinetoscope(&["plan", "--json", "--width", "128"]);
+    succeeded(&output);
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(plan["peakBytes"].as_u64() > plan["weightBytes"].as_u64());
+    assert_eq!(plan["stages"].as_array().unwrap().len(), 3);
+    let small = kinetoscope(&["plan", "--max-binding", "1024"]);
+    failed(&small, "device_too_small", &["1024"]);
+    let shown = kinetoscope(&["plan"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("peak"));
+}
