@@ -68,6 +68,11 @@ need_chromium() {
   export CHROME
 }
 
+# What drives Chromium for the crate's own browser tests; its version is that of the Chromium beside it.
+need_chromedriver() {
+  command -v chromedriver >/dev/null || install_packages chromium-driver
+}
+
 # A Vulkan adapter for the native tests: a machine without a GPU gets Mesa's software one.
 need_vulkan() {
   local missing=() ldconfig
@@ -175,8 +180,14 @@ run_clip() {
 
 test_format() { cargo fmt --all --check; }
 test_clippy() { cargo clippy --workspace --all-targets --features cli -- -D warnings; }
-test_clippy_wasm() { cargo clippy -p kinetoscope --lib --target wasm32-unknown-unknown -- -D warnings; }
+test_clippy_wasm() { cargo clippy -p kinetoscope --lib --test wasm --target wasm32-unknown-unknown -- -D warnings; }
 test_native() { cargo test --workspace --features cli; }
+test_wasm() {
+  CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$PWD/.tools/bin/wasm-bindgen-test-runner \
+    WASM_BINDGEN_TEST_WEBDRIVER_JSON=$PWD/tests/wasm/webdriver.json WASM_BINDGEN_TEST_TIMEOUT=600 \
+    CHROMEDRIVER=$(command -v chromedriver) \
+    cargo test --target wasm32-unknown-unknown -p kinetoscope --test wasm
+}
 test_types() { (cd www && npm run --silent check); }
 test_prettier() { (cd www && npm run --silent format:check); }
 test_units() { (cd www && npm run --silent test); }
@@ -199,14 +210,17 @@ run_tests() {
   need_rust
   need_node
   need_chromium
+  need_chromedriver
   need_vulkan
   need_wasm_target
+  need_wasm_bindgen
   need_npm_packages
   # `check` looks at a command's result, where `set -e` does not reach: each is one command, or a subshell of them.
   check "Rust: format" test_format
   check "Rust: clippy" test_clippy
   check "Rust: clippy for wasm" test_clippy_wasm
   check "Rust: tests" test_native
+  check "Rust: tests in the browser" test_wasm
   check "wasm" ./build.sh wasm
   check "TypeScript: types" test_types
   check "TypeScript: format" test_prettier

@@ -128,7 +128,10 @@ impl Executor {
                 device: "cpu",
                 name: "CPU".into(),
                 software: false,
-                reason: reason.as_ref().map(ToString::to_string),
+                reason: reason.as_ref().map(|error| match error {
+                    Error::DeviceUnavailable { reason } => reason.clone(),
+                    other => other.to_string(),
+                }),
             },
         }
     }

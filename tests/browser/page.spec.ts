@@ -2,10 +2,13 @@
 import { readFile } from "node:fs/promises";
 import { deviation, difference, expect, meanColour, test } from "./fixtures.js";
 
+/** The page asked for WebGPU: of itself it would not take Chromium's software adapter. */
+const onWebGpu = (url: string) => `${url}?device=webgpu`;
+
 const PROMPT = "a red ball bounces on green grass";
 
 test("makes a clip from a prompt, and saves it", async ({ kinetoscope, page, server }) => {
-  await page.goto(server.url);
+  await page.goto(onWebGpu(server.url));
   await kinetoscope.ready();
   await kinetoscope.more.click();
   await page.getByLabel("Seed", { exact: true }).fill("1");
@@ -58,7 +61,7 @@ test("makes a clip from a prompt, and saves it", async ({ kinetoscope, page, ser
 });
 
 test("the same seed gives the same clip, another seed another", async ({ kinetoscope, page, server }) => {
-  await page.goto(server.url);
+  await page.goto(onWebGpu(server.url));
   await kinetoscope.chooseShortClip();
   const clips = [];
   for (const seed of ["7", "7", "8"]) {
@@ -75,7 +78,7 @@ test("the same seed gives the same clip, another seed another", async ({ kinetos
 });
 
 test("cancels in the middle, and makes a second clip after it", async ({ kinetoscope, page, server }) => {
-  await page.goto(server.url);
+  await page.goto(onWebGpu(server.url));
   await kinetoscope.chooseShortClip(100);
   await kinetoscope.generate.click();
   await expect(kinetoscope.doing).toHaveText(/^Step [3-9] of 100$/);
@@ -91,7 +94,7 @@ test("cancels in the middle, and makes a second clip after it", async ({ kinetos
 });
 
 test("an impossible size is an error with a way out", async ({ kinetoscope, page, server }) => {
-  await page.goto(server.url);
+  await page.goto(onWebGpu(server.url));
   await kinetoscope.chooseShortClip();
   await page.getByLabel("Size").selectOption("Another size");
   await page.getByLabel("Width").fill("70");
@@ -103,14 +106,14 @@ test("an impossible size is an error with a way out", async ({ kinetoscope, page
 });
 
 test("a model that is not there is an error", async ({ kinetoscope, page, server }) => {
-  await page.goto(`${server.url}?model=${server.url}no/such/folder`);
+  await page.goto(`${onWebGpu(server.url)}&model=${server.url}no/such/folder`);
   await expect(kinetoscope.alert).toContainText("model_index.json is missing");
 });
 
 test("a missing file is named, and another try finds it", async ({ kinetoscope, page, server }) => {
   const file = "/models/interim/vae/config.json";
   server.handlers.set(file, (_, response) => response.writeHead(404).end());
-  await page.goto(server.url);
+  await page.goto(onWebGpu(server.url));
   await expect(kinetoscope.alert).toContainText("vae/config.json is missing");
   server.handlers.delete(file);
   await kinetoscope.alert.getByRole("button", { name: "Try again" }).click();
@@ -128,7 +131,7 @@ test("a truncated file is named", async ({ kinetoscope, page, server }) => {
     response.writeHead(200, { "content-length": cut.length });
     response.end(request.method === "HEAD" ? undefined : cut);
   });
-  await page.goto(server.url);
+  await page.goto(onWebGpu(server.url));
   await expect(kinetoscope.alert).toContainText("vae/diffusion_pytorch_model.safetensors is truncated");
 });
 
@@ -144,14 +147,14 @@ test("a host without ranges serves the model too", async ({ kinetoscope, page, s
       response.end(request.method === "HEAD" ? undefined : bytes);
     });
   }
-  await page.goto(server.url);
+  await page.goto(onWebGpu(server.url));
   await kinetoscope.chooseShortClip();
   await kinetoscope.generate.click();
   await kinetoscope.done();
 });
 
 test("a prompt that is too long is cut, and the page says so", async ({ kinetoscope, page, server }) => {
-  await page.goto(server.url);
+  await page.goto(onWebGpu(server.url));
   await kinetoscope.chooseShortClip(1);
   await kinetoscope.prompt.fill(`${PROMPT}, `.repeat(20));
   await kinetoscope.generate.click();
@@ -166,14 +169,14 @@ test("without WebGPU the page says so, and the processor makes the clip", async 
 }) => {
   await page.goto(`http://kinetoscope.test:${server.port}/`);
   expect(await page.evaluate(() => "gpu" in navigator)).toBe(false);
-  await expect(page.locator("#notice")).toContainText("No WebGPU here");
+  await expect(page.locator("#notice")).toContainText("No GPU to use here");
   await kinetoscope.chooseShortClip();
   await kinetoscope.generate.click();
   await kinetoscope.done();
   await expect(kinetoscope.device).toHaveAttribute("data-device", "cpu");
   const onProcessor = await kinetoscope.frames();
 
-  await page.goto(server.url);
+  await page.goto(onWebGpu(server.url));
   await kinetoscope.chooseShortClip();
   await kinetoscope.generate.click();
   await kinetoscope.done();
@@ -184,8 +187,19 @@ test("without WebGPU the page says so, and the processor makes the clip", async 
   expect(worst.reduce((a, b) => Math.max(a, b))).toBeLessThanOrEqual(2);
 });
 
-test("works with the keyboard alone", async ({ kinetoscope, page, server }) => {
+test("takes the processor, and says so, where there is only a software adapter", async ({
+  kinetoscope,
+  page,
+  server,
+}) => {
   await page.goto(server.url);
+  await kinetoscope.ready();
+  await expect(kinetoscope.device).toHaveAttribute("data-device", "cpu");
+  await expect(page.locator("#notice")).toContainText("software adapter");
+});
+
+test("works with the keyboard alone", async ({ kinetoscope, page, server }) => {
+  await page.goto(onWebGpu(server.url));
   await kinetoscope.ready();
   const focused = () =>
     page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent?.trim() || "");
@@ -240,7 +254,7 @@ test("works with the keyboard alone", async ({ kinetoscope, page, server }) => {
 
 test("fits a phone of 360 pixels", async ({ kinetoscope, page, server }) => {
   await page.setViewportSize({ width: 360, height: 740 });
-  await page.goto(server.url);
+  await page.goto(onWebGpu(server.url));
   const width = () => page.evaluate(() => document.documentElement.scrollWidth);
   expect(await width()).toBe(360);
   await kinetoscope.chooseShortClip(1);
@@ -254,7 +268,7 @@ test("fits a phone of 360 pixels", async ({ kinetoscope, page, server }) => {
 
 test("does not move by itself where motion is to be reduced", async ({ kinetoscope, page, server }) => {
   await page.emulateMedia({ reducedMotion: "reduce" });
-  await page.goto(server.url);
+  await page.goto(onWebGpu(server.url));
   await kinetoscope.chooseShortClip(1);
   await kinetoscope.generate.click();
   await kinetoscope.done();
@@ -262,7 +276,7 @@ test("does not move by itself where motion is to be reduced", async ({ kinetosco
 });
 
 test("the main thread has no task over 50 ms while a clip is made", async ({ kinetoscope, page, server }) => {
-  await page.goto(server.url);
+  await page.goto(onWebGpu(server.url));
   await kinetoscope.ready();
   await page.evaluate(() => {
     const tasks: number[] = [];

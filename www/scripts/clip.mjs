@@ -29,7 +29,8 @@ try {
 async function makeClip(page) {
   page.setDefaultTimeout(0);
   page.on("pageerror", (error) => console.error(error.message));
-  await page.goto(server.url);
+  // Of itself the page would compute on the processor where the only adapter is a software one.
+  await page.goto(`${server.url}?device=webgpu`);
   await page.getByLabel("What happens in the film?").fill(prompt ?? "");
   await page.getByRole("button", { name: "Generate" }).click();
 

@@ -13,11 +13,11 @@ export function deviceWords(info: DeviceInfo): string {
   return name ? `Runs on your GPU: ${name}` : "Runs on your GPU";
 }
 
-/** What to tell where WebGPU was wanted and is not there. */
+/** What to tell where a GPU was wanted and the processor computes. */
 export function fallbackNotice(reason: string): string {
   const why = reason.replace(/[.\s]+$/, "");
   return (
-    `No WebGPU here: ${why}. Films are made all the same, on the processor; that takes longer. ` +
+    `No GPU to use here: ${why}. Films are made all the same, on the processor. ` +
     "A current Chrome or Edge, Safari 26 or Firefox on Windows can use the GPU."
   );
 }
