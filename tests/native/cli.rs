@@ -56,11 +56,11 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn kinetoscope(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kinetoscope"))
-        .current_dir(repository())
-        .args(arguments)
-        .output()
-        .unwrap()
+    kinetoscope_in(&repository(), arguments)
+}
+
+fn kinetoscope_in(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kinetoscope")).current_dir(folder).args(arguments).output().unwrap()
 }
 
 /// A short clip of the tiny pipeline at `model`, on the CPU.
@@ -80,13 +80,14 @@ fn succeeded(output: &Output) {
     assert!(output.status.success(), "{}", stderr(output));
 }
 
-/// Ends with status 1 and the code, and names all of `facts`.
+/// Ends with status 1 and the code, on one line, the last, which names all of `facts`.
 fn failed(output: &Output, code: &str, facts: &[&str]) {
     let text = stderr(output);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains(&format!("error[{code}]: ")), "{text}");
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with(&format!("error[{code}]: ")), "{text}");
     for fact in facts {
-        assert!(text.contains(fact), "{fact:?} is not in: {text}");
+        assert!(last.contains(fact), "{fact:?} is not in: {text}");
     }
     assert!(!text.contains("panicked"), "{text}");
 }
@@ -111,6 +112,7 @@ fn a_clip_is_written_in_each_form() {
     let file = std::io::BufReader::new(fs::File::open(scratch.path("new/clip.gif")).unwrap());
     let frames = image::codecs::gif::GifDecoder::new(file).unwrap().into_frames().collect_frames().unwrap();
     assert_eq!(frames.len(), 5);
+    assert!(frames.iter().all(|frame| frame.buffer().dimensions() == (64, 32)));
     varied(frames[4].buffer());
 
     succeeded(&generate(&model, &scratch.path("frames"), &[]));
@@ -167,7 +169,10 @@ fn a_long_prompt_is_cut_and_said_so() {
     let scratch = Scratch::new();
     let output = generate(&scratch.model(), &scratch.path("a"), &["--max-tokens", "2"]);
     succeeded(&output);
-    assert!(stderr(&output).contains("longer than the 2 tokens"), "{}", stderr(&output));
+    let text = stderr(&output);
+    let (_, dropped) = text.split_once("longer than the 2 tokens of this model: its last ").unwrap();
+    let dropped: usize = dropped.split_once(" were left out").unwrap().0.parse().unwrap();
+    assert!(dropped > 0, "{text}");
 }
 
 #[test]
@@ -187,6 +192,61 @@ fn what_cannot_be_made() {
     assert_eq!(bad(&["--solver", "heun"]).status.code(), Some(2));
     failed(&generate(&model, &scratch.path("a.mp4"), &[]), "option_invalid", &[".gif, a .png or a folder"]);
     failed(&generate(&model, Path::new("/proc/none/a.gif"), &[]), "write_failed", &["/proc/none/a.gif"]);
+}
+
+#[test]
+fn a_request_that_fails_writes_nothing() {
+    let scratch = Scratch::new();
+    let model = scratch.model();
+    let out = scratch.path("clip.gif");
+    failed(&generate(&model, &out, &["--width", "50"]), "size_unsupported", &[]);
+    let dump = ["--dump", "/proc/none/d.safetensors"];
+    failed(&generate(&model, &out, &dump), "write_failed", &["/proc/none/d.safetensors"]);
+    // Found when the weights are read, after the place was seen to be writable.
+    let weights = model.join("vae/diffusion_pytorch_model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, [&whole[..whole.len() - 4], &[0xff; 4]].concat()).unwrap();
+    failed(&generate(&model, &out, &[]), "tensor_not_finite", &["vae"]);
+    assert!(!out.exists());
+    fs::write(&out, "an older clip").unwrap();
+    failed(&generate(&model, &out, &[]), "tensor_not_finite", &["vae"]);
+    assert_eq!(fs::read(&out).unwrap(), b"an older clip");
+}
+
+#[test]
+fn noise_that_cannot_be_used() {
+    let scratch = Scratch::new();
+    let model = scratch.model();
+    let file = scratch.path("noise.safetensors");
+    let with = |bytes: &[u8]| {
+        fs::write(&file, bytes).unwrap();
+        generate(&model, &scratch.path("a"), &["--noise", file.to_str().unwrap()])
+    };
+    let tensor = |name: &str, dtype, shape: &[usize], data: &[u8]| {
+        let view = safetensors::tensor::TensorView::new(dtype, shape.to_vec(), data).unwrap();
+        safetensors::serialize([(name, view)], None).unwrap()
+    };
+    let zeros = [0; 16];
+    let (f32, i32) = (safetensors::Dtype::F32, safetensors::Dtype::I32);
+    failed(&with(b"no tensors"), "file_invalid", &["noise.safetensors"]);
+    failed(&with(&tensor("latents", f32, &[4], &zeros)), "file_invalid", &["noise"]);
+    failed(&with(&tensor("noise", i32, &[4], &zeros)), "file_invalid", &["I32", "F32"]);
+    failed(&with(&tensor("noise", f32, &[1, 4], &zeros)), "option_invalid", &["noise", "[1, 4]"]);
+    fs::remove_file(&file).unwrap();
+    let output = generate(&model, &scratch.path("a"), &["--noise", file.to_str().unwrap()]);
+    failed(&output, "read_failed", &["noise.safetensors"]);
+}
+
+#[test]
+fn a_model_that_is_not_there() {
+    let scratch = Scratch::new();
+    let none = scratch.path("none");
+    failed(&generate(&none, &scratch.path("a"), &[]), "file_missing", &[none.to_str().unwrap()]);
+    failed(&kinetoscope(&["plan", "--model", none.to_str().unwrap()]), "file_missing", &["none"]);
+    // Without a folder to fall back on, the option has to be given.
+    let output = kinetoscope_in(&scratch.0, &["plan"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--model <DIR>"), "{}", stderr(&output));
 }
 
 #[test]

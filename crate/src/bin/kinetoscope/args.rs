@@ -1,11 +1,13 @@
 //! What can be asked for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kinetoscope::config::Solver;
+use kinetoscope::config::{ModelIndex, Solver};
 use kinetoscope::executor::DeviceChoice;
 use kinetoscope::pipeline::GenerateOptions;
+use kinetoscope::weights::source::FolderSource;
+use kinetoscope::{Error, Result};
 
 /// Video from text, on your own GPU.
 #[derive(Debug, Parser)]
@@ -77,9 +79,29 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// Folder of a diffusers pipeline.
-    #[arg(long = "model", value_name = "DIR", default_value = "models/interim")]
-    pub folder: PathBuf,
+    /// Folder of a diffusers pipeline; may be left out where the working directory has models/interim.
+    #[arg(long = "model", value_name = "DIR", default_value = default_model(), required = default_model().is_none())]
+    folder: PathBuf,
+}
+
+/// The repository's own model, for whoever runs the program there.
+fn default_model() -> Option<&'static str> {
+    Some("models/interim").filter(|folder| Path::new(folder).is_dir())
+}
+
+impl ModelArgs {
+    /// The folder to read from.
+    ///
+    /// # Errors
+    /// [`Error::FileMissing`] for a folder that is not there: the source knows paths inside of it, which would not tell.
+    pub fn source(&self) -> Result<FolderSource> {
+        if !self.folder.is_dir() {
+            return Err(Error::FileMissing {
+                path: self.folder.join(ModelIndex::PATH).display().to_string(),
+            });
+        }
+        Ok(FolderSource::new(&self.folder))
+    }
 }
 
 /// Size and effort; the model's own defaults otherwise.

@@ -6,14 +6,13 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 use kinetoscope::executor::Executor;
 use kinetoscope::gpu::GpuOptions;
-use kinetoscope::pipeline::Model;
+use kinetoscope::pipeline::{Clip, Configs, Model};
 use kinetoscope::weights::LoadProgress;
-use kinetoscope::weights::source::FolderSource;
 use kinetoscope::{CancelFlag, Result};
 use pollster::block_on;
 
 use super::args::GenerateArgs;
-use super::output::Output;
+use super::output::{Output, check_writable};
 use super::tensors::{Dump, read_noise};
 
 const BYTES: &str = "{msg:>9} {bar:30} {bytes}/{total_bytes}";
@@ -24,8 +23,13 @@ const COUNT: &str = "{msg:>9} {bar:30} {pos}/{len}  {eta} left";
 /// # Errors
 /// Those of the pipeline, and [`kinetoscope::Error::WriteFailed`].
 pub fn run(args: &GenerateArgs) -> Result<()> {
-    // Before minutes of work, not after them.
+    // Whatever can be wrong with the request is found before the weights are read, not after minutes of work.
+    let (source, options) = (args.model.source()?, args.options());
+    let clip = Clip::new(&options, &block_on(Configs::read(&source))?)?;
+    let noise = args.noise.as_ref().map(|path| read_noise(path, clip.latents)).transpose()?;
     let output = Output::new(&args.out)?;
+    args.dump.as_deref().map_or(Ok(()), check_writable)?;
+
     let started = Instant::now();
     let executor = Rc::new(block_on(Executor::open(args.device.into(), &GpuOptions::default()))?);
     let info = executor.info();
@@ -35,20 +39,18 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     }
 
     let bar = progress(BYTES, "weights");
-    let source = Rc::new(FolderSource::new(&args.model.folder));
     let cancel = CancelFlag::new();
     let mut on_progress = |progress: LoadProgress| {
         bar.set_length(progress.total);
         bar.set_position(progress.loaded);
     };
-    let model = Rc::new(block_on(Model::load(source, executor, &cancel, &mut on_progress))?);
+    let model = Rc::new(block_on(Model::load(Rc::new(source), executor, &cancel, &mut on_progress))?);
     bar.finish_and_clear();
     let loaded = started.elapsed().as_secs_f64();
 
-    let mut session = model.session(&args.options(), &cancel)?;
-    let clip = session.clip().clone();
-    if let Some(path) = &args.noise {
-        session.set_noise(read_noise(path, clip.latents)?)?;
+    let mut session = model.session(&options, &cancel)?;
+    if let Some(noise) = noise {
+        session.set_noise(noise)?;
     }
     let text = block_on(session.encode())?;
     if text.truncated {

@@ -18,7 +18,9 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error[{}]: {error}", error.code());
+            // What a driver says may have several lines; whoever reads this program's errors by line gets one.
+            let message = error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ");
+            eprintln!("error[{}]: {message}", error.code());
             ExitCode::FAILURE
         }
     }

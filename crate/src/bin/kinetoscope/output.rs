@@ -45,20 +45,11 @@ impl Output {
                 });
             }
         };
-        let output = Self { path: path.into(), kind };
-        match output.kind {
-            Kind::Folder => fs::create_dir_all(path),
-            _ => output.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
-                // Opened for appending: an old clip stays whole until the new one is there.
-                File::options().create(true).append(true).open(path).map(drop)
-            }),
+        match kind {
+            Kind::Folder => check_writable(&path.join(frame_name(0)))?,
+            Kind::Gif | Kind::Sheet => check_writable(path)?,
         }
-        .map_err(|error| output.failed(&error))?;
-        Ok(output)
-    }
-
-    fn parent(&self) -> Option<&Path> {
-        self.path.parent().filter(|p| !p.as_os_str().is_empty())
+        Ok(Self { path: path.into(), kind })
     }
 
     fn failed(&self, reason: &dyn ToString) -> Error {
@@ -75,10 +66,9 @@ impl Output {
         match self.kind {
             Kind::Gif => self.gif(images, fps),
             Kind::Sheet => sheet(&images).save(&self.path),
-            Kind::Folder => images
-                .iter()
-                .enumerate()
-                .try_for_each(|(i, image)| image.save(self.path.join(format!("frame-{i:04}.png")))),
+            Kind::Folder => {
+                images.iter().enumerate().try_for_each(|(i, image)| image.save(self.path.join(frame_name(i))))
+            }
         }
         .map_err(|error| self.failed(&error))
     }
@@ -94,6 +84,30 @@ impl Output {
         // Dropping a buffered writer swallows the error of its last write.
         file.flush().map_err(|error: io::Error| ImageError::IoError(error))
     }
+}
+
+/// Finds out whether a file can be written at `path`, making the folders above it. An old file stays as it is until the new one
+/// is there, and no empty one is left behind.
+///
+/// # Errors
+/// [`Error::WriteFailed`].
+pub fn check_writable(path: &Path) -> Result<()> {
+    let probe = || {
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fs::create_dir_all(parent)?;
+        }
+        let existed = path.exists();
+        File::options().create(true).append(true).open(path)?;
+        if existed { Ok(()) } else { fs::remove_file(path) }
+    };
+    probe().map_err(|error: io::Error| Error::WriteFailed {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+fn frame_name(index: usize) -> String {
+    format!("frame-{index:04}.png")
 }
 
 fn picture(rgba: &[u8], width: usize, height: usize) -> Option<RgbaImage> {

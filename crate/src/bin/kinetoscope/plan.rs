@@ -3,7 +3,6 @@
 use kinetoscope::Result;
 use kinetoscope::gpu::Limits;
 use kinetoscope::pipeline::{Architecture, Clip, ClipPlan};
-use kinetoscope::weights::source::FolderSource;
 use pollster::block_on;
 
 use super::args::PlanArgs;
@@ -13,7 +12,7 @@ use super::args::PlanArgs;
 /// # Errors
 /// Those of the pipeline; the nearest possible size is in the message.
 pub fn run(args: &PlanArgs) -> Result<()> {
-    let architecture = block_on(Architecture::open(&FolderSource::new(&args.model.folder)))?;
+    let architecture = block_on(Architecture::open(&args.model.source()?))?;
     let clip = Clip::new(&args.clip.options(), &architecture.configs)?;
     let limits = Limits {
         max_binding: args.max_binding.unwrap_or(Limits::GUARANTEED.max_binding),

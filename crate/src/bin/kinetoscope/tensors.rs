@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors, serialize_to_file};
 /// The tensor `noise` [1,C,T,H,W], f32, of a safetensors file.
 ///
 /// # Errors
-/// [`Error::FileMissing`], [`Error::FileInvalid`], or [`Error::OptionInvalid`] for another shape than `latents` [C,T,H,W].
+/// [`Error::ReadFailed`], [`Error::FileInvalid`], or [`Error::OptionInvalid`] for another shape than `latents` [C,T,H,W].
 pub fn read_noise(path: &Path, latents: [usize; 4]) -> Result<Vec<f32>> {
     let name = path.display().to_string();
     let bytes = fs::read(path)
