@@ -135,14 +135,19 @@ build_wasm() {
   if [ "$wasm_out/kinetoscope_bg.wasm" -nt "$wasm_in" ]; then
     return
   fi
-  rm -rf "$wasm_out"
-  .tools/bin/wasm-bindgen --target web --out-dir "$wasm_out" --out-name kinetoscope "$wasm_in"
+  # Made aside and then moved: an interrupted run leaves nothing that looks finished.
+  local aside
+  aside=$(mktemp -d target/wasm-bindgen.XXXXXX)
+  .tools/bin/wasm-bindgen --target web --out-dir "$aside" --out-name kinetoscope "$wasm_in"
   say "optimising the wasm"
   # The features that Rust's wasm32 target and .cargo/config.toml switch on.
   www/node_modules/.bin/wasm-opt -O3 --enable-simd --enable-bulk-memory --enable-sign-ext --enable-mutable-globals \
     --enable-nontrapping-float-to-int --enable-reference-types --enable-multivalue \
-    "$wasm_out/kinetoscope_bg.wasm" -o "$wasm_out/kinetoscope_opt.wasm"
-  mv "$wasm_out/kinetoscope_opt.wasm" "$wasm_out/kinetoscope_bg.wasm"
+    "$aside/kinetoscope_bg.wasm" -o "$aside/kinetoscope_opt.wasm"
+  mv "$aside/kinetoscope_opt.wasm" "$aside/kinetoscope_bg.wasm"
+  chmod 755 "$aside"
+  rm -rf "$wasm_out"
+  mv "$aside" "$wasm_out"
   say "wasm: $(wc -c <"$wasm_out/kinetoscope_bg.wasm") bytes, $(gzip -9c "$wasm_out/kinetoscope_bg.wasm" | wc -c) with gzip"
 }
 

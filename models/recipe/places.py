@@ -172,9 +172,9 @@ def city(s: Scene) -> None:
         cx = shift + x
         body = rounded_box(c.x, c.y, cx, s["horizon"] - height / 2, half, height / 2 + 0.05, 0.01)
         c.fill(body, s.lit(*tones[k % len(tones)]))
-        pane_x = ((c.x - cx + 0.05).remainder(0.1) - 0.05).abs() - 0.024
-        pane_y = ((c.y - s["horizon"] + height - 0.03).remainder(0.11) - 0.055).abs() - 0.03
-        c.fill(torch.maximum(torch.maximum(pane_x, pane_y), body + 0.03), window)
+        pane_x = ((c.x - cx).remainder(0.11) - 0.055).abs() - 0.03
+        pane_y = ((c.y - s["horizon"] + height - 0.03).remainder(0.14) - 0.07).abs() - 0.042
+        c.fill(torch.maximum(torch.maximum(pane_x, pane_y), body + 0.02), window)
     c = s.canvas
     s.gradient(s.lit(0.76, 0.76, 0.74), s.lit(0.70, 0.70, 0.70), s["horizon"], 0.76)
     s.gradient(s.lit(0.40, 0.41, 0.46), s.lit(0.32, 0.33, 0.38), torch.full_like(s["horizon"], 0.745), 1.0)

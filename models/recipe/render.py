@@ -9,9 +9,7 @@ Clip `index` of stream `seed` looks the same on every run. Pictures are [n, T, 3
 from __future__ import annotations
 
 import argparse
-import queue
 import random
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,25 +115,16 @@ def render(clips: list[Clip], size: int = 64, frames: int = 17, on: str | torch.
 
 
 class Stream:
-    """An endless stream of batches (pictures, clips), rendered by a thread ahead of their use. `position` is the next clip's number."""
+    """An endless stream of batches (pictures, clips). `position` is the next clip's number: keep it to go on where it stopped."""
 
-    def __init__(self, seed: int, batch: int, size: int, frames: int, on: str | torch.device, *, start: int = 0, held_out: bool | None = False, ahead: int = 2) -> None:
+    def __init__(self, seed: int, batch: int, size: int, frames: int, on: str | torch.device, *, position: int = 0, held_out: bool | None = False) -> None:
         self.seed, self.batch, self.size, self.frames, self.on, self.held_out = seed, batch, size, frames, on, held_out
-        self.position = start
-        self._ready: queue.Queue = queue.Queue(maxsize=ahead)
-        self._next = start
-        threading.Thread(target=self._work, daemon=True).start()
-
-    def _work(self) -> None:
-        while True:
-            clips = [sample(self.seed, self._next + i, held_out=self.held_out) for i in range(self.batch)]
-            self._next += self.batch
-            self._ready.put((render(clips, self.size, self.frames, self.on), clips))
+        self.position = position
 
     def __next__(self) -> tuple[Tensor, list[Clip]]:
-        item = self._ready.get()
+        clips = [sample(self.seed, self.position + i, held_out=self.held_out) for i in range(self.batch)]
         self.position += self.batch
-        return item
+        return render(clips, self.size, self.frames, self.on), clips
 
 
 def contact_sheet(rows: list[tuple[Tensor, str]], path: Path, *, shown: int = 6, scale: int = 2, columns: int = 2) -> None:

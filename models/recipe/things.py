@@ -52,7 +52,7 @@ def draw_box(b: Brush) -> None:
     u, v = b.frame.u, b.frame.v
     d = rounded_box(u, v, 0, 0, 0.86, 0.86, 0.14)
     b.part(d, b.colour)
-    b.part(torch.maximum(d, torch.minimum(u.abs(), v.abs()) - 0.15), b.colour * 0.55 + 0.05, rim=0)
+    b.part(torch.maximum(d, torch.minimum(u.abs(), v.abs()) - 0.15), b.colour * 0.55 + 0.4 * (1 - b.colour.amax(1, keepdim=True)), rim=0)
     b.part(rounded_box(u, v, 0, 0, 0.24, 0.24, 0.12), b.colour * 0.4 + 0.6, rim=0)
 
 

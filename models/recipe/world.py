@@ -265,10 +265,11 @@ def _pick(rng: random.Random, options):
     return options[int(rng.random() * len(options))]
 
 
-def sample(seed: int, index: int, *, held_out: bool | None = False, second_share: float = 0.06) -> Clip:
+def sample(seed: int, index: int, *, held_out: bool | None = False, second_share: float = 0.06, complete: bool = False) -> Clip:
     """Clip number `index` of the stream `seed`.
 
     `held_out`: False gives only what training may see, True only held-out combinations, None both.
+    `complete` captions name the colour and the place.
     """
     rng = random.Random(f"{seed}:{index}")
     while True:
@@ -290,18 +291,19 @@ def sample(seed: int, index: int, *, held_out: bool | None = False, second_share
         if held_out is False and is_held_out(second[0], second[1], place):
             second = None
     layout = rng.getrandbits(48)
-    caption = _caption(rng, thing, colour, motion, place, time, camera, second)
-    return Clip(thing, colour, name, place, time, camera, second, layout, caption)
+    text = caption(rng, thing, colour, motion, place, time, camera, second, complete=complete)
+    return Clip(thing, colour, name, place, time, camera, second, layout, text)
 
 
 def _article(words: str) -> str:
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
-def _caption(rng: random.Random, thing: str, colour: str, motion: Motion, place: str, time: str, camera: str, second: tuple[str, str] | None) -> str:
-    """One of many wordings. Rarely leaves out the colour or the place: then anything fits."""
+def caption(rng: random.Random, thing: str, colour: str, motion: Motion, place: str, time: str, camera: str, second: tuple[str, str] | None, *, complete: bool = False) -> str:
+    """One of many wordings. Unless `complete`, rarely leaves out the colour or the place: then anything fits."""
     name = _pick(rng, THINGS[thing].names)
-    words = name if rng.random() < 0.04 else f"{colour} {name}"
+    omitted = 0.0 if complete else 1.0
+    words = name if rng.random() < 0.04 * omitted else f"{colour} {name}"
     if "little " in name and colour in words:
         words = f"little {colour} {name.removeprefix('little ')}"
     third, ing = _pick(rng, motion.verbs)
@@ -309,7 +311,7 @@ def _caption(rng: random.Random, thing: str, colour: str, motion: Motion, place:
     where = _pick(rng, AFLOAT if in_water else PLACES[place])
     if thing == "fish" and place == "sea":
         where = ""
-    if rng.random() < 0.05:
+    if rng.random() < 0.05 * omitted:
         where = ""
     spoken = time != "day" or (place in OUTDOORS and rng.random() < 0.12)
     when = _pick(rng, TIMES[time]) if spoken else ""
@@ -339,6 +341,17 @@ def _caption(rng: random.Random, thing: str, colour: str, motion: Motion, place:
         text += f", {_pick(rng, CAMERAS[camera])}"
     if rng.random() < 0.15:
         text = text[0].upper() + text[1:] + "."
+    return text
+
+
+def reworded(clip: Clip, rng: random.Random, *, stray: float = 0.0) -> str:
+    """Another caption of the clip. With probability `stray` a word that means nothing is put in, so that the model learns to pass over it."""
+    text = caption(rng, clip.thing, clip.colour, THINGS[clip.thing].motions[clip.motion], clip.place, clip.time, clip.camera, clip.second)
+    if rng.random() < stray:
+        parts = text.split(" ")
+        word = "".join(_pick(rng, "etaoinshrdlucmfwypvbgkqjxz") for _ in range(rng.randint(3, 8)))
+        parts.insert(rng.randrange(len(parts) + 1), word)
+        text = " ".join(parts)
     return text
 
 
