@@ -162,11 +162,6 @@ impl Tensor {
         Err(Error::ShapeMismatch { op, what, expected: expected.to_vec(), found: self.shape.clone() })
     }
 
-    /// The two dimensions of a matrix.
-    pub(crate) fn dims2(&self, op: &'static str, what: &'static str) -> Result<[usize; 2]> {
-        self.dims(op, what)
-    }
-
     /// The dimensions, when there are exactly `N`.
     pub(crate) fn dims<const N: usize>(&self, op: &'static str, what: &'static str) -> Result<[usize; N]> {
         self.shape.as_slice().try_into().map_err(|_| Error::ShapeMismatch {

@@ -64,6 +64,13 @@ impl Plan {
                 plan.dispatches.push(dispatch);
             }
         }
+        if plan.uniform_bytes > limits.max_buffer {
+            return Err(Error::DeviceTooSmall {
+                what: "the buffer of uniform blocks".into(),
+                needed: plan.uniform_bytes,
+                allowed: limits.max_buffer,
+            });
+        }
         plan.temporary_bytes = plan.buffers.iter().sum();
         plan.resident_bytes = plan.residents.iter().map(buffer_bytes).sum();
         let residents = plan.residents.iter().map(buffer_bytes);

@@ -89,7 +89,7 @@ impl Linear {
         activation: Activation,
         combine: Combine,
     ) -> Result<Tensor> {
-        let [m, _] = x.dims2("linear", "x")?;
+        let [m, _] = x.dims("linear", "x")?;
         let out = Tensor::temporary(&[m, self.out_features]);
         self.forward_into(rec, x, activation, combine, &out)?;
         Ok(out)

@@ -98,7 +98,7 @@ impl SelfAttention {
     }
 
     fn forward(&self, rec: &mut Recorder, x: &Tensor) -> Result<Tensor> {
-        let [tokens, _] = x.dims2("umt5", "hidden states")?;
+        let [tokens, _] = x.dims("umt5", "hidden states")?;
         if tokens == 0 {
             return Err(Error::WrongState { call: "encode", reason: "the prompt has no tokens".into() });
         }

@@ -97,7 +97,7 @@ impl Recorder {
     /// q, k and v `[T, d]`, d a multiple of 4.
     pub fn wide_attention(&mut self, q: &Tensor, k: &Tensor, v: &Tensor, scale: f32) -> Result<Tensor> {
         const OP: &str = "wide_attention";
-        let [t, d] = q.dims2(OP, "q")?;
+        let [t, d] = q.dims(OP, "q")?;
         k.expect(OP, "k", &[t, d])?;
         v.expect(OP, "v", &[t, d])?;
         let keys = LinearWeight { matrix: self.transpose(k)?, columns: t };

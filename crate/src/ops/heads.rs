@@ -64,7 +64,7 @@ impl Recorder {
         norm: Option<HeadNorm>,
         rope: Option<&Rope>,
     ) -> Result<Tensor> {
-        let [t, width] = x.dims2("heads", "x")?;
+        let [t, width] = x.dims("heads", "x")?;
         let out = Tensor::temporary(&[heads, t, width / heads.max(1)]);
         self.heads_into(x, norm, rope, &out)?;
         Ok(out)

@@ -101,7 +101,7 @@ impl Recorder {
         activation: Activation,
         combine: Combine,
     ) -> Result<Tensor> {
-        let [m, _] = x.dims2("linear", "x")?;
+        let [m, _] = x.dims("linear", "x")?;
         let out = Tensor::temporary(&[m, weight.columns]);
         self.linear_into(x, weight, bias, activation, combine, &out, 0)?;
         Ok(out)
@@ -123,9 +123,9 @@ impl Recorder {
         column: usize,
     ) -> Result<()> {
         const OP: &str = "linear";
-        let [m, k] = x.dims2(OP, "x")?;
+        let [m, k] = x.dims(OP, "x")?;
         let n = weight.columns;
-        let [wk, stride] = weight.matrix.dims2(OP, "weight")?;
+        let [wk, stride] = weight.matrix.dims(OP, "weight")?;
         if wk != k || stride != LinearWeight::stride(n) {
             return Err(Error::ShapeMismatch {
                 op: OP,
@@ -137,7 +137,7 @@ impl Recorder {
         if let Some(bias) = bias {
             bias.expect(OP, "bias", &[n])?;
         }
-        let [rows, width] = out.dims2(OP, "out")?;
+        let [rows, width] = out.dims(OP, "out")?;
         if rows != m || column + n > width {
             return Err(Error::ShapeMismatch {
                 op: OP,

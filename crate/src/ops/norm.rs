@@ -34,8 +34,8 @@ impl Modulation {
     }
 
     pub(super) fn check(&self, op: &'static str, rows: usize, dim: usize) -> Result<()> {
-        let [table_rows, table_dim] = self.table.dims2(op, "scale_shift_table")?;
-        let [timesteps, width] = self.embedding.dims2(op, "time embedding")?;
+        let [table_rows, table_dim] = self.table.dims(op, "scale_shift_table")?;
+        let [timesteps, width] = self.embedding.dims(op, "time embedding")?;
         let ok = table_dim == dim
             && self.index < table_rows
             && self.stride * self.index + dim <= width

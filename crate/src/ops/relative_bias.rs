@@ -55,7 +55,7 @@ impl Recorder {
     /// # Shapes
     /// table `[buckets, heads]`, at least 4 buckets.
     pub fn relative_bias(&mut self, table: &Tensor, tokens: usize, max_distance: usize) -> Result<Tensor> {
-        let [buckets, heads] = table.dims2("relative_bias", "table")?;
+        let [buckets, heads] = table.dims("relative_bias", "table")?;
         if buckets < 4 || tokens == 0 {
             return Err(Error::ShapeMismatch {
                 op: "relative_bias",

@@ -29,7 +29,7 @@ impl Softmax {
 impl Recorder {
     /// Records a softmax over the columns of x `[M, N]` into a new tensor.
     pub fn softmax(&mut self, x: &Tensor, scale: f32) -> Result<Tensor> {
-        let shape = x.dims2("softmax", "x")?;
+        let shape: [usize; 2] = x.dims("softmax", "x")?;
         let out = Tensor::temporary(&shape);
         self.push(Op::Softmax(Softmax { x: x.clone(), scale, out: out.clone() }))?;
         Ok(out)

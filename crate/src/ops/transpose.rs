@@ -27,7 +27,7 @@ impl Transpose {
 impl Recorder {
     /// Records the transposition of x `[M, N]` into a new tensor `[N, M rounded up to 4]`.
     pub fn transpose(&mut self, x: &Tensor) -> Result<Tensor> {
-        let [m, n] = x.dims2("transpose", "x")?;
+        let [m, n] = x.dims("transpose", "x")?;
         let out = Tensor::temporary(&[n, LinearWeight::stride(m)]);
         self.push(Op::Transpose(Transpose { x: x.clone(), out: out.clone() }))?;
         Ok(out)

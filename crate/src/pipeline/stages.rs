@@ -108,7 +108,7 @@ pub(super) fn text(
 ) -> Result<Recording> {
     let mut rec = Recorder::new();
     let hidden = architecture.text_encoder.forward(&mut rec, embeddings)?;
-    let [tokens, _] = hidden.dims2("text", "hidden states")?;
+    let [tokens, _] = hidden.dims("text", "hidden states")?;
     // The row behind them, where there is one, stays zero: it is the padding.
     rec.copy(&hidden, &context.rows.rows(0, tokens)?)?;
     architecture.transformer.encode_context(&mut rec, context)?;

@@ -9,7 +9,7 @@ const OP: &str = "conv";
 
 pub(super) fn lower(op: &Conv, limits: &Limits) -> Result<Vec<Dispatch>> {
     let [out_height, out_width, n] = op.out.dims(OP, "out")?;
-    let [_, stride] = op.weight.matrix.dims2(OP, "weight")?;
+    let [_, stride] = op.weight.matrix.dims(OP, "weight")?;
     let [_, kernel_height, kernel_width] = op.weight.kernel;
     let taps = kernel_height * kernel_width;
     expect_aligned(OP, "first element of the weight", &op.weight.matrix)?;

@@ -7,9 +7,9 @@ use crate::ops::{Combine, Linear};
 
 pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
     const OP: &str = "linear";
-    let [m, k] = op.x.dims2(OP, "x")?;
-    let [_, width] = op.out.dims2(OP, "out")?;
-    let [_, stride] = op.weight.matrix.dims2(OP, "weight")?;
+    let [m, k] = op.x.dims(OP, "x")?;
+    let [_, width] = op.out.dims(OP, "out")?;
+    let [_, stride] = op.weight.matrix.dims(OP, "weight")?;
     let n = op.weight.columns;
     if n == 0 {
         return Ok(Vec::new());
@@ -47,7 +47,7 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
             let (table, embedding, own) = match gate {
                 None => (unused(&op.x), unused(&op.x), vec![0, 0, 0, 1, 1]),
                 Some(gate) => {
-                    let [_, embedding_width] = gate.embedding.dims2(OP, "time embedding")?;
+                    let [_, embedding_width] = gate.embedding.dims(OP, "time embedding")?;
                     let row = gate.index..gate.index + 1;
                     let (embedding, position) = timesteps(gate, &rows)?;
                     let mut own = words([embedding_width, gate.stride * gate.index])?;

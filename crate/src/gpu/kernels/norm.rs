@@ -4,7 +4,7 @@ use super::*;
 use crate::ops::{Affine, Modulation, Norm, NormKind};
 
 pub(super) fn lower(op: &Norm, limits: &Limits) -> Result<Vec<Dispatch>> {
-    let [m, c] = op.x.dims2("norm", "x")?;
+    let [m, c] = op.x.dims("norm", "x")?;
     let (workgroup_rows, serial) = row_kernel(limits);
     let (kind, eps) = match op.kind {
         NormKind::Layer { eps } => ("LAYER", eps),
@@ -42,7 +42,7 @@ pub(super) fn lower(op: &Norm, limits: &Limits) -> Result<Vec<Dispatch>> {
                 }
                 Affine::Modulate { shift, scale_index } => {
                     let (embedding, position) = timesteps(shift, &rows)?;
-                    let [_, width] = shift.embedding.dims2("norm", "time embedding")?;
+                    let [_, width] = shift.embedding.dims("norm", "time embedding")?;
                     bindings.extend([Binding::read(&shift.table), embedding]);
                     params.extend(words([
                         width,
@@ -70,7 +70,7 @@ pub(super) fn lower(op: &Norm, limits: &Limits) -> Result<Vec<Dispatch>> {
 /// # Errors
 /// [`Error::DeviceTooSmall`] when the embedding of one timestep does not.
 pub(super) fn modulated_rows(modulation: &Modulation, limits: &Limits) -> Result<usize> {
-    let [timesteps, width] = modulation.embedding.dims2("modulation", "time embedding")?;
+    let [timesteps, width] = modulation.embedding.dims("modulation", "time embedding")?;
     let fit = limits.binding_rows("time embedding", DType::F32, width)?;
     if fit >= timesteps {
         return Ok(usize::MAX);
@@ -84,7 +84,7 @@ pub(super) fn modulated_rows(modulation: &Modulation, limits: &Limits) -> Result
 /// # Errors
 /// As [`word`].
 pub(super) fn timesteps(modulation: &Modulation, rows: &Range<usize>) -> Result<(Binding, Vec<u32>)> {
-    let [timesteps, width] = modulation.embedding.dims2("modulation", "time embedding")?;
+    let [timesteps, width] = modulation.embedding.dims("modulation", "time embedding")?;
     let per = modulation.rows_per_timestep.max(1);
     let of = |row: usize| (row / per).min(timesteps.saturating_sub(1));
     let first_row = modulation.first_row + rows.start;

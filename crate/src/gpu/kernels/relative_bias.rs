@@ -8,7 +8,7 @@ use crate::ops::RelativeBias;
 const RUNS: usize = 32;
 
 pub(super) fn lower(op: &RelativeBias, limits: &Limits) -> Result<Vec<Dispatch>> {
-    let [heads, columns] = op.out.dims2("relative_bias", "out")?;
+    let [heads, columns] = op.out.dims("relative_bias", "out")?;
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for (column, bucket) in op.buckets().into_iter().enumerate() {
         if runs.last().is_none_or(|(_, last)| *last != bucket) {

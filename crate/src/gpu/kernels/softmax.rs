@@ -4,7 +4,7 @@ use super::*;
 use crate::ops::Softmax;
 
 pub(super) fn lower(op: &Softmax, limits: &Limits) -> Result<Vec<Dispatch>> {
-    let [m, n] = op.x.dims2("softmax", "x")?;
+    let [m, n] = op.x.dims("softmax", "x")?;
     let (workgroup_rows, serial) = row_kernel(limits);
     pieces(m, most_rows("softmax", n, limits)?)
         .map(|rows| {

@@ -4,7 +4,7 @@ use super::*;
 use crate::ops::Transpose;
 
 pub(super) fn lower(op: &Transpose, limits: &Limits) -> Result<Vec<Dispatch>> {
-    let [m, n] = op.x.dims2("transpose", "x")?;
-    let [_, stride] = op.out.dims2("transpose", "out")?;
+    let [m, n] = op.x.dims("transpose", "x")?;
+    let [_, stride] = op.out.dims("transpose", "out")?;
     gather::lower("transpose", &op.x, &op.out, &[], &words([m, n, stride])?, limits)
 }

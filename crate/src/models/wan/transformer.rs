@@ -169,8 +169,8 @@ impl WanTransformer {
         let [_, t, h, w] = latents.dims("transformer", "latents")?;
         let patches = rec.patchify(latents, self.config.patch_size)?;
         let mut hidden = self.patch_embedding.forward(rec, &patches)?;
-        let [tokens, dim] = hidden.dims2("transformer", "hidden states")?;
-        let [timesteps, _] = time.temb.dims2("transformer", "time embedding")?;
+        let [tokens, dim] = hidden.dims("transformer", "hidden states")?;
+        let [timesteps, _] = time.temb.dims("transformer", "time embedding")?;
         if tokens % timesteps.max(1) != 0 {
             return Err(Error::ShapeMismatch {
                 op: "transformer",
@@ -395,7 +395,7 @@ impl FeedForward {
         residual: &Tensor,
         gate: &Modulation,
     ) -> Result<Tensor> {
-        let [tokens, dim] = x.dims2("ffn", "x")?;
+        let [tokens, dim] = x.dims("ffn", "x")?;
         let out = Tensor::temporary(&[tokens, dim]);
         let tile = (FFN_TILE_BYTES / (4 * self.width)).max(1);
         for start in (0..tokens).step_by(tile) {

@@ -1,0 +1,166 @@
+//! A session when things go wrong or in the wrong order: it says so, stays usable, and leaves nothing on the device.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::path::Path;
+use std::rc::Rc;
+
+use kinetoscope::executor::{DeviceChoice, Executor};
+use kinetoscope::gpu::GpuOptions;
+use kinetoscope::pipeline::{GenerateOptions, Model, Session};
+use kinetoscope::weights::source::FolderSource;
+use kinetoscope::{CancelFlag, Error};
+use pollster::block_on;
+
+fn executor(choice: DeviceChoice, options: GpuOptions) -> Rc<Executor> {
+    Rc::new(block_on(Executor::open(choice, &options)).unwrap())
+}
+
+fn load(executor: Rc<Executor>) -> Rc<Model> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/wan22/pipeline");
+    let source = Rc::new(FolderSource::new(folder));
+    Rc::new(block_on(Model::load(source, executor, &CancelFlag::new(), &mut |_| {})).unwrap())
+}
+
+/// The tiny model on both executors.
+fn models() -> [Rc<Model>; 2] {
+    [DeviceChoice::Cpu, DeviceChoice::WebGpu].map(|choice| load(executor(choice, GpuOptions::default())))
+}
+
+fn options() -> GenerateOptions {
+    GenerateOptions {
+        prompt: "a red ball".into(),
+        width: Some(64),
+        height: Some(32),
+        frames: Some(9),
+        steps: Some(2),
+        guidance: Some(3.0),
+        ..GenerateOptions::default()
+    }
+}
+
+/// Makes the rest of the clip and gives its bytes.
+fn finish(session: &mut Session) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while block_on(session.step()).unwrap().is_some() {}
+    while let Some(event) = block_on(session.next_frames()).unwrap() {
+        bytes.extend(event.rgba);
+    }
+    bytes
+}
+
+fn whole_clip(model: &Rc<Model>) -> Vec<u8> {
+    let mut session = model.session(&options(), &CancelFlag::new()).unwrap();
+    block_on(session.encode()).unwrap();
+    finish(&mut session)
+}
+
+#[test]
+fn calls_in_the_wrong_order_are_refused_and_do_no_harm() {
+    for model in models() {
+        let expected = whole_clip(&model);
+        assert_eq!(expected.len(), 9 * 64 * 32 * 4);
+        let mut session = model.session(&options(), &CancelFlag::new()).unwrap();
+        assert_eq!(block_on(session.step()).unwrap_err().code(), "wrong_state");
+        assert_eq!(block_on(session.next_frames()).unwrap_err().code(), "wrong_state");
+        assert_eq!(block_on(session.latents()).unwrap_err().code(), "wrong_state");
+        block_on(session.encode()).unwrap();
+        assert_eq!(block_on(session.encode()).unwrap_err().code(), "wrong_state");
+        assert_eq!(session.set_noise(vec![0.0; 12 * 3 * 2 * 4]).unwrap_err().code(), "wrong_state");
+        block_on(session.step()).unwrap();
+        assert_eq!(block_on(session.next_frames()).unwrap_err().code(), "wrong_state");
+        assert_eq!(finish(&mut session), expected);
+        assert_eq!(block_on(session.step()), Ok(None));
+        assert_eq!(block_on(session.next_frames()), Ok(None));
+        assert_eq!(block_on(session.prompt_embeds()).unwrap_err().code(), "wrong_state");
+    }
+}
+
+#[test]
+fn cancelling_anywhere_leaves_nothing_and_the_next_clip_is_the_same() {
+    for model in models() {
+        let expected = whole_clip(&model);
+        let weights = model.executor().allocated_bytes();
+        for stop in 0..5 {
+            let cancel = CancelFlag::new();
+            let mut session = model.session(&options(), &cancel).unwrap();
+            for call in 0..=stop {
+                if call == stop {
+                    cancel.cancel();
+                }
+                let result = match call {
+                    0 => block_on(session.encode()).map(drop),
+                    1 | 2 => block_on(session.step()).map(drop),
+                    _ => block_on(session.next_frames()).map(drop),
+                };
+                assert_eq!(result, if call == stop { Err(Error::Cancelled) } else { Ok(()) });
+            }
+            drop(session);
+            assert_eq!(model.executor().allocated_bytes(), weights, "stopped at call {stop}");
+        }
+        assert_eq!(whole_clip(&model), expected);
+    }
+}
+
+#[test]
+fn two_sessions_of_one_model_do_not_disturb_each_other() {
+    for model in models() {
+        let expected = whole_clip(&model);
+        let other = GenerateOptions { seed: Some(9), prompt: "a blue boat".into(), ..options() };
+        let mut first = model.session(&options(), &CancelFlag::new()).unwrap();
+        let mut second = model.session(&other, &CancelFlag::new()).unwrap();
+        block_on(first.encode()).unwrap();
+        block_on(second.encode()).unwrap();
+        block_on(first.step()).unwrap();
+        block_on(second.step()).unwrap();
+        assert_ne!(finish(&mut second), expected);
+        assert_eq!(finish(&mut first), expected);
+    }
+}
+
+#[test]
+fn noise_that_is_not_finite_is_named() {
+    for model in models() {
+        let mut session = model.session(&options(), &CancelFlag::new()).unwrap();
+        let count = session.clip().latents.iter().product();
+        assert_eq!(session.set_noise(vec![0.0; count + 1]).unwrap_err().code(), "shape_mismatch");
+        session.set_noise(vec![f32::NAN; count]).unwrap();
+        block_on(session.encode()).unwrap();
+        block_on(session.step()).unwrap();
+        let error = block_on(session.step()).unwrap_err();
+        assert_eq!(error.code(), "result_not_finite");
+        assert!(error.to_string().contains("denoising"), "{error}");
+    }
+}
+
+#[test]
+fn a_device_too_small_refuses_the_clip_and_keeps_the_model() {
+    let options_of_device = GpuOptions { max_buffer: Some(256 << 10), ..GpuOptions::default() };
+    let model = load(executor(DeviceChoice::WebGpu, options_of_device));
+    let weights = model.executor().allocated_bytes();
+    let large = GenerateOptions { width: Some(512), height: Some(512), ..options() };
+    match model.session(&large, &CancelFlag::new()).map(drop) {
+        Err(Error::DeviceTooSmall { needed, allowed, .. }) => assert!(needed > allowed),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(model.executor().allocated_bytes(), weights);
+    assert_eq!(whole_clip(&model), whole_clip(&load(executor(DeviceChoice::WebGpu, GpuOptions::default()))));
+}
+
+#[test]
+fn a_cancelled_load_leaves_nothing() {
+    for choice in [DeviceChoice::Cpu, DeviceChoice::WebGpu] {
+        let executor = executor(choice, GpuOptions::default());
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/interim");
+        let cancel = CancelFlag::new();
+        let mut seen = 0;
+        let mut on_progress = |progress: kinetoscope::weights::LoadProgress| {
+            seen = progress.loaded;
+            cancel.cancel();
+        };
+        let source = Rc::new(FolderSource::new(folder));
+        let result = block_on(Model::load(source, executor.clone(), &cancel, &mut on_progress)).map(drop);
+        assert_eq!(result, Err(Error::Cancelled));
+        assert!(seen > 0);
+        assert_eq!(executor.allocated_bytes(), 0);
+    }
+}
