@@ -37,7 +37,17 @@ def levels(steps: int, on: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def teacher_step(teacher: nn.Module, x: Tensor, start: Tensor, end: Tensor, given: Tensor, prompt: Tensor, empty: Tensor, guidance: float, substeps: int) -> Tensor:
+def teacher_step(
+    teacher: nn.Module,
+    x: Tensor,
+    start: Tensor,
+    end: Tensor,
+    given: Tensor,
+    prompt: Tensor,
+    empty: Tensor,
+    guidance: float,
+    substeps: int,
+) -> Tensor:
     """The velocity [n, 8, T, h, w] that leads from x at level start [n] to where the teacher's guided midpoint steps arrive at level end [n]."""
     open_ = ~given
     at = x
@@ -46,7 +56,9 @@ def teacher_step(teacher: nn.Module, x: Tensor, start: Tensor, end: Tensor, give
         half, slope = (s0 + s1) / 2, (s1 - s0)[:, None] * open_
 
         def guided(y: Tensor, s: Tensor) -> Tensor:
-            both = flow.velocity(teacher, torch.cat([y, y]), (s[:, None] * open_).repeat(2, 1), torch.cat([prompt, empty.expand_as(prompt)]))
+            both = flow.velocity(
+                teacher, torch.cat([y, y]), (s[:, None] * open_).repeat(2, 1), torch.cat([prompt, empty.expand_as(prompt)])
+            )
             with_text, without = both.chunk(2)
             return without + guidance * (with_text - without)
 
@@ -72,6 +84,7 @@ def main() -> None:
     args = parser.parse_args()
     on = device.prepare(args)
     if args.smoke:
+        args.chunk = 8
         args.steps, args.batch, args.pool = 2, 4, 16
     torch.manual_seed(args.seed)
 
@@ -88,10 +101,22 @@ def main() -> None:
         for optimiser, its in zip(optimisers, saved["optimisers"]):
             optimiser.load_state_dict(its)
         state = {k: saved[k] for k in state}
-    pool = LatentPool(load_vae(args.vae, on), Stream(args.seed, args.fresh, args.size, args.frames, on, position=state["position"]), args.pool)
+    pool = LatentPool(
+        load_vae(args.vae, on),
+        Stream(args.seed, args.fresh, args.size, args.frames, on, position=state["position"], chunk=args.chunk),
+        args.pool,
+    )
 
     def checkpoint() -> None:
-        training.save(path, {"student": student.state_dict(), "average": average.copy.state_dict(), "optimisers": [o.state_dict() for o in optimisers], **state})
+        training.save(
+            path,
+            {
+                "student": student.state_dict(),
+                "average": average.copy.state_dict(),
+                "optimisers": [o.state_dict() for o in optimisers],
+                **state,
+            },
+        )
 
     grid = levels(args.student_steps, on)
     with torch.no_grad():

@@ -58,11 +58,15 @@ class Generator:
         """Normalised latents; the noise comes from the CPU's generator, so that it is the same everywhere."""
         noise = torch.randn(len(prompts), *self.shape, generator=torch.Generator().manual_seed(seed)).to(self.on)
         prompt, empty = (text.encode(self.encoder, *text.tokenize(p, self.on)) for p in (prompts, [""]))
-        return flow.sample(self.transformer, prompt, empty, noise, steps=self.steps, guidance=self.guidance, clean=clean, given=given, few=self.few)
+        return flow.sample(
+            self.transformer, prompt, empty, noise, steps=self.steps, guidance=self.guidance, clean=clean, given=given, few=self.few
+        )
 
     @torch.no_grad()
     def pictures(self, latents: Tensor) -> Tensor:
-        return torch.cat([wan_vae.as_pictures(wan_vae.decode(self.vae, wan_vae.denormalised(self.vae, part))) for part in latents.split(16)])
+        return torch.cat(
+            [wan_vae.as_pictures(wan_vae.decode(self.vae, wan_vae.denormalised(self.vae, part))) for part in latents.split(16)]
+        )
 
 
 def share(right: list[bool]) -> float:
@@ -74,7 +78,10 @@ def follow_prompts(g: Generator, judge: judging.Judge, count: int, *, held_out: 
     right: dict[str, list[bool]] = {q: [] for q in judging.CLASSES}
     by_thing: dict[str, dict[str, list[bool]]] = {}
     for start in range(0, count, batch):
-        clips = [sample(PROMPT_STREAM, start + i, held_out=held_out, second_share=0, complete=True) for i in range(min(batch, count - start))]
+        clips = [
+            sample(PROMPT_STREAM, start + i, held_out=held_out, second_share=0, complete=True)
+            for i in range(min(batch, count - start))
+        ]
         seen = judging.answers(judge, g.pictures(g.latents([c.caption for c in clips], seed=1000 + start)))
         true = judging.labels(clips, g.on)
         for q in judging.CLASSES:
@@ -119,14 +126,18 @@ def given_frames(g: Generator, count: int) -> dict:
             "largest error of given frames, of 255": (made[:, :prefix] - own[:, :prefix]).abs().max().item() * 255,
             "largest error of given latents": (latents - clean)[:, :, which].abs().max().item(),
             "PSNR of the rest against the truth": psnr(made[:, rest], true[:, rest]).mean().item(),
-            "PSNR of repeating the last given frame": psnr(true[:, prefix - 1 : prefix].expand_as(true)[:, rest], true[:, rest]).mean().item(),
+            "PSNR of repeating the last given frame": psnr(true[:, prefix - 1 : prefix].expand_as(true)[:, rest], true[:, rest])
+            .mean()
+            .item(),
         }
     return scores
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=training.WORK / "transformer" / "export", help="folder with transformer and text_encoder")
+    parser.add_argument(
+        "--model", type=Path, default=training.WORK / "transformer" / "export", help="folder with transformer and text_encoder"
+    )
     parser.add_argument("--vae", type=Path, default=training.WORK / "vae" / "export")
     parser.add_argument("--judge", type=Path, default=training.WORK / "judge")
     parser.add_argument("--out", type=Path, default=training.WORK / "scores", help="folder of scores.json and sheet.png")

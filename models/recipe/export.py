@@ -51,14 +51,18 @@ def card(scores: dict | None, settings: dict, sizes: dict[str, float], training_
         things=", ".join(world.THINGS),
         colours=", ".join(world.COLOURS),
         places=", ".join(world.PLACES),
-        held_out=", ".join(sorted(f"{c} {t}" for t, c in world.HELD_OUT_COLOURS)) + "; " + ", ".join(sorted(f"{t} and {p}" for t, p in world.HELD_OUT_PLACES)),
+        held_out=", ".join(sorted(f"{c} {t}" for t, c in world.HELD_OUT_COLOURS))
+        + "; "
+        + ", ".join(sorted(f"{t} and {p}" for t, p in world.HELD_OUT_PLACES)),
         **settings,
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=training.WORK / "transformer" / "export", help="folder with transformer and text_encoder")
+    parser.add_argument(
+        "--model", type=Path, default=training.WORK / "transformer" / "export", help="folder with transformer and text_encoder"
+    )
     parser.add_argument("--vae", type=Path, default=training.WORK / "vae" / "export")
     parser.add_argument("--scores", type=Path, help="folder with scores.json and sheet.png, for the card")
     parser.add_argument("--training", type=Path, help="text file for the card: what was trained for how long on what")
@@ -87,7 +91,15 @@ def main() -> None:
         expand_timesteps=True,
     )
     pipeline.save_pretrained(args.out)
-    settings = {"name": args.name, "width": args.size, "height": args.size, "frames": args.frames, "fps": FPS, "steps": args.steps, "guidance_scale": args.guidance}
+    settings = {
+        "name": args.name,
+        "width": args.size,
+        "height": args.size,
+        "frames": args.frames,
+        "fps": FPS,
+        "steps": args.steps,
+        "guidance_scale": args.guidance,
+    }
     settings = {**settings, "max_sequence_length": text.MAX_SEQUENCE_LENGTH, "negative_prompt": ""}
     (args.out / "kinetoscope.json").write_text(json.dumps(settings, indent=1) + "\n")
     (args.out / "words.json").write_text(json.dumps(world.words(), indent=1) + "\n")
@@ -114,7 +126,15 @@ def main() -> None:
         output_type="pt",
     ).frames
     g = Generator(
-        loaded.transformer, loaded.text_encoder, wan_vae.channels_last(loaded.vae), args.steps, args.guidance, args.few, args.size, args.frames, torch.device("cpu")
+        loaded.transformer,
+        loaded.text_encoder,
+        wan_vae.channels_last(loaded.vae),
+        args.steps,
+        args.guidance,
+        args.few,
+        args.size,
+        args.frames,
+        torch.device("cpu"),
     )
     error = (g.pictures(g.latents([prompt], seed=5)) - theirs.float()).abs().max().item() * 255
     total = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file()) / 1e6

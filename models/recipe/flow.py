@@ -14,8 +14,7 @@ import text
 import wan_vae
 
 SHIFT = 2.0
-TASKS = ("text", "first frame", "beginning", "both ends")
-TASK_SHARES = (0.55, 0.20, 0.15, 0.10)
+TASK_SHARES = {"text": 0.55, "first frame": 0.20, "beginning": 0.15, "both ends": 0.10}
 
 
 def make_transformer(heads: int, head_dim: int, layers: int, ffn: int) -> WanTransformer3DModel:
@@ -47,7 +46,7 @@ def make_transformer(heads: int, head_dim: int, layers: int, ffn: int) -> WanTra
 
 def given_frames(n: int, frames: int, on: torch.device) -> Tensor:
     """Which latent frames [n, frames] are given, for a mix of the tasks."""
-    task = torch.multinomial(torch.tensor(TASK_SHARES, device=on), n, replacement=True)[:, None]
+    task = torch.multinomial(torch.tensor(list(TASK_SHARES.values()), device=on), n, replacement=True)[:, None]
     index = torch.arange(frames, device=on).expand(n, -1)
     many = torch.randint(2, max(3, frames - 1), (n, 1), device=on)
     first, last = index == 0, index == frames - 1

@@ -1,7 +1,7 @@
 """A judge of clips: a small classifier that says which thing, colour, place and motion a clip shows. Trained on renders of every combination.
 
-    python judge.py                # to work/judge
-    python judge.py --steps 6000   # for longer
+python judge.py                # to work/judge
+python judge.py --steps 6000   # for longer
 """
 
 from __future__ import annotations
@@ -18,13 +18,23 @@ import training
 from render import Stream, render
 from world import COLOURS, MOTIONS_SEEN, PLACES, THINGS, Clip, sample
 
-CLASSES: dict[str, tuple[str, ...]] = {"thing": tuple(THINGS), "colour": tuple(COLOURS), "place": tuple(PLACES), "motion": MOTIONS_SEEN}
+CLASSES: dict[str, tuple[str, ...]] = {
+    "thing": tuple(THINGS),
+    "colour": tuple(COLOURS),
+    "place": tuple(PLACES),
+    "motion": MOTIONS_SEEN,
+}
 SEED, TEST_SEED = 500_001, 500_002
 
 
 def labels(clips: list[Clip], on: torch.device) -> dict[str, Tensor]:
     """The true class [n] of each question."""
-    answers = {"thing": [c.thing for c in clips], "colour": [c.colour for c in clips], "place": [c.place for c in clips], "motion": [c.seen for c in clips]}
+    answers = {
+        "thing": [c.thing for c in clips],
+        "colour": [c.colour for c in clips],
+        "place": [c.place for c in clips],
+        "motion": [c.seen for c in clips],
+    }
     return {q: torch.tensor([CLASSES[q].index(a) for a in given], device=on) for q, given in answers.items()}
 
 
@@ -95,6 +105,7 @@ def main() -> None:
     args = parser.parse_args()
     on = device.prepare(args)
     if args.smoke:
+        args.chunk = 8
         args.steps, args.batch, args.eval_every = 2, 4, 2
     torch.manual_seed(args.seed)
     judge = Judge().to(on)
@@ -109,7 +120,7 @@ def main() -> None:
     def checkpoint() -> None:
         training.save(path, {"judge": judge.state_dict(), "optimiser": optimiser.state_dict(), **state})
 
-    stream = Stream(SEED, args.batch, 64, 17, on, position=state["position"], held_out=None)
+    stream = Stream(SEED, args.batch, 64, 17, on, position=state["position"], held_out=None, chunk=args.chunk)
     clock = training.Clock(args.minutes, args.save_every)
     while state["step"] < args.steps and not clock.out_of_time():
         for group in optimiser.param_groups:
@@ -126,7 +137,10 @@ def main() -> None:
         state |= {"step": state["step"] + 1, "position": stream.position}
         if state["step"] % args.eval_every == 0:
             judge.eval()
-            print(f"step {state['step']} loss {loss.item():.3f}  {accuracy(judge, on, 8 if args.smoke else 300)}  {clock.seconds / 60:.1f} min", flush=True)
+            print(
+                f"step {state['step']} loss {loss.item():.3f}  {accuracy(judge, on, 8 if args.smoke else 300)}  {clock.seconds / 60:.1f} min",
+                flush=True,
+            )
             judge.train()
         if clock.time_to_save():
             checkpoint()

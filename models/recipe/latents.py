@@ -35,12 +35,10 @@ class LatentPool:
             done += len(fresh)
             if self.latents is None:
                 self.latents = fresh.new_empty(self.capacity, *fresh.shape[1:])
-            for latent, clip in zip(fresh, clips):
-                if len(self.clips) == self.capacity:
-                    self.clips.popleft()
-                self.latents[self.oldest] = latent
-                self.clips.append(clip)
-                self.oldest = (self.oldest + 1) % self.capacity
+            rows = torch.arange(self.oldest, self.oldest + len(fresh), device=fresh.device) % self.capacity
+            self.latents[rows] = fresh
+            self.clips.extend(clips)
+            self.oldest = (self.oldest + len(fresh)) % self.capacity
 
     def batch(self, count: int, *, stray: float = 0.06) -> tuple[Tensor, list[str]]:
         """Latents [count, 8, T, h, w] of random clips of the pool, and a caption for each, worded anew."""

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 
-def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrix, roughly, by Newton and Schulz' iteration."""
-    x = matrix.bfloat16() if matrix.is_cuda else matrix
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-7)
+def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+    """The nearest semi-orthogonal matrices of [k, rows, columns], roughly, by Newton and Schulz' iteration."""
+    x = matrices.bfloat16() if matrices.is_cuda else matrices
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -27,6 +27,7 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure=None) -> None:
         for group in self.param_groups:
+            alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
             for p in group["params"]:
                 if p.grad is None:
                     continue
@@ -35,9 +36,14 @@ class Muon(torch.optim.Optimizer):
                 if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(grad)
                 average = state["momentum"].lerp_(grad, 1 - group["momentum"])
-                update = orthogonalise(grad.lerp(average, group["momentum"]).flatten(1))
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update.view(p.shape), alpha=-group["lr"] * 0.2 * max(update.shape) ** 0.5)
+                matrix = grad.lerp(average, group["momentum"]).flatten(1)
+                alike.setdefault(tuple(matrix.shape), []).append((p, matrix))
+            # Matrices of one shape go together: many small products would leave a GPU waiting.
+            for shape, members in alike.items():
+                updates = orthogonalise(torch.stack([m for _, m in members]))
+                for (p, _), update in zip(members, updates):
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.add_(update.view(p.shape), alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
 
 
 def optimisers(named, lr: float, weight_decay: float = 0.0, adam_ratio: float = 1.0) -> list[torch.optim.Optimizer]:
@@ -45,6 +51,21 @@ def optimisers(named, lr: float, weight_decay: float = 0.0, adam_ratio: float = 
     matrices, rest = [], []
     for name, p in named:
         inner = p.ndim >= 2 and p.shape[0] > 12 and p[0].numel() > 12
-        ends = any(part in name for part in ("embed", "shared", "relative_attention_bias", "scale_shift_table", "proj_out", "time_proj", "conv_in", "conv_out"))
+        ends = any(
+            part in name
+            for part in (
+                "embed",
+                "shared",
+                "relative_attention_bias",
+                "scale_shift_table",
+                "proj_out",
+                "time_proj",
+                "conv_in",
+                "conv_out",
+            )
+        )
         (matrices if inner and not ends else rest).append(p)
-    return [Muon(matrices, lr, weight_decay=weight_decay), torch.optim.AdamW(rest, lr * adam_ratio, betas=(0.9, 0.99), weight_decay=0.0)]
+    return [
+        Muon(matrices, lr, weight_decay=weight_decay),
+        torch.optim.AdamW(rest, lr * adam_ratio, betas=(0.9, 0.99), weight_decay=0.0),
+    ]

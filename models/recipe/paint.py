@@ -7,7 +7,7 @@ measured in the units of its coordinates; `px` is the size of a pixel in the sam
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -96,10 +96,6 @@ class Frame:
         u, v = self.u - cx, self.v - cy
         return Frame(u * c + v * s, v * c - u * s, self.px)
 
-    def scaled(self, ku, kv: Tensor | float = 1.0) -> Frame:
-        """The frame with u and v stretched: a wing seen from the side."""
-        return replace(self, u=self.u / ku, v=self.v / kv)
-
 
 class Canvas:
     """Pictures [3, n, T, h, w], colours first so that each is painted in one piece, with world coordinates x [n, T, 1, w] and y [n, T, h, 1]; px [n, T, 1, 1] is a pixel in world units."""
@@ -124,7 +120,16 @@ class Canvas:
         """The part of the pictures within `reach` (world units) of the points x, y [n, T]: painting there costs only its area."""
         return Window(self, x, y, reach)
 
-    def fill(self, d: Tensor, colour: Colour, px: Tensor | None = None, *, alpha: Tensor | float = 1.0, soft: float = 0.0, shade: Tensor | None = None) -> None:
+    def fill(
+        self,
+        d: Tensor,
+        colour: Colour,
+        px: Tensor | None = None,
+        *,
+        alpha: Tensor | float = 1.0,
+        soft: float = 0.0,
+        shade: Tensor | None = None,
+    ) -> None:
         """Paints where d is negative.
 
         `px`: a pixel in the units of d (the world's if not given). `soft` widens the edge, in the units of d. `shade` [n, T, h, w] multiplies

@@ -45,7 +45,9 @@ def layout(rng: random.Random) -> dict[str, float]:
 class Scene:
     """The scenery of n clips at one place: a canvas, the layout [n], colours by time of day [n, 3], seconds t [1, T, 1, 1]."""
 
-    def __init__(self, canvas: Canvas, place: str, times: list[str], layouts: list[dict[str, float]], pan: Tensor, seconds: Tensor) -> None:
+    def __init__(
+        self, canvas: Canvas, place: str, times: list[str], layouts: list[dict[str, float]], pan: Tensor, seconds: Tensor
+    ) -> None:
         device = canvas.image.device
         self.canvas, self.place, self.pan, self.t = canvas, place, pan, seconds.view(1, -1, 1, 1)
         values = torch.tensor([list(one.values()) for one in layouts], device=device)
@@ -120,7 +122,10 @@ def grass(s: Scene) -> None:
     s.gradient(s.lit(0.50, 0.80, 0.32), s.lit(0.26, 0.60, 0.20), s["horizon"], 1.0)
     c, x, y = s.far(0.6), s["prop_x"], s["horizon"]
     c.fill(rounded_box(c.x, c.y, x, y - 0.03, 0.022, 0.08, 0.01), s.lit(0.45, 0.30, 0.18))
-    crown = torch.minimum(circle(c.x, c.y, x, y - 0.2, 0.1), torch.minimum(circle(c.x, c.y, x - 0.07, y - 0.13, 0.075), circle(c.x, c.y, x + 0.07, y - 0.13, 0.075)))
+    crown = torch.minimum(
+        circle(c.x, c.y, x, y - 0.2, 0.1),
+        torch.minimum(circle(c.x, c.y, x - 0.07, y - 0.13, 0.075), circle(c.x, c.y, x + 0.07, y - 0.13, 0.075)),
+    )
     c.fill(crown, s.lit(0.17, 0.48, 0.22))
 
 
@@ -168,12 +173,14 @@ def city(s: Scene) -> None:
     window = torch.lerp(s.lit(0.72, 0.84, 0.94), s.light.new_tensor((1.0, 0.86, 0.45)).expand_as(s.light), s.night[:, 0, 0])
     tones = ((0.72, 0.52, 0.48), (0.52, 0.56, 0.66), (0.80, 0.68, 0.52), (0.56, 0.64, 0.60), (0.66, 0.54, 0.66))
     shift = (s["hill"] / (2 * math.pi) - 0.5) * 0.2
-    for k, (x, half, height) in enumerate(((-0.24, 0.12, 0.3), (0.02, 0.11, 0.42), (0.26, 0.11, 0.26), (0.51, 0.12, 0.46), (0.76, 0.11, 0.32), (1.0, 0.11, 0.42), (1.25, 0.12, 0.28))):
+    for k, (x, half, height) in enumerate(
+        ((-0.2, 0.15, 0.34), (0.13, 0.15, 0.46), (0.46, 0.15, 0.3), (0.79, 0.15, 0.44), (1.12, 0.15, 0.32))
+    ):
         cx = shift + x
         body = rounded_box(c.x, c.y, cx, s["horizon"] - height / 2, half, height / 2 + 0.05, 0.01)
         c.fill(body, s.lit(*tones[k % len(tones)]))
-        pane_x = ((c.x - cx).remainder(0.11) - 0.055).abs() - 0.03
-        pane_y = ((c.y - s["horizon"] + height - 0.03).remainder(0.14) - 0.07).abs() - 0.042
+        pane_x = ((c.x - cx).remainder(0.14) - 0.07).abs() - 0.04
+        pane_y = ((c.y - s["horizon"] + height - 0.03).remainder(0.15) - 0.075).abs() - 0.048
         c.fill(torch.maximum(torch.maximum(pane_x, pane_y), body + 0.02), window)
     c = s.canvas
     s.gradient(s.lit(0.76, 0.76, 0.74), s.lit(0.70, 0.70, 0.70), s["horizon"], 0.76)
@@ -192,7 +199,11 @@ def room(s: Scene) -> None:
     c = inside
     c.fill(rounded_box(c.x, c.y, x, 0.27, 0.15, 0.17, 0.01), (0.99, 0.99, 0.98))
     c.fill(rounded_box(c.x, c.y, x, 0.27, 0.125, 0.145, 0.005), (0.55, 0.80, 0.98))
-    c.fill(torch.minimum((c.x - x).abs(), (c.y - 0.27).abs() + 0 * c.x).maximum(rounded_box(c.x, c.y, x, 0.27, 0.13, 0.15, 0.005)) - 0.011, (0.99, 0.99, 0.98))
+    c.fill(
+        torch.minimum((c.x - x).abs(), (c.y - 0.27).abs() + 0 * c.x).maximum(rounded_box(c.x, c.y, x, 0.27, 0.13, 0.15, 0.005))
+        - 0.011,
+        (0.99, 0.99, 0.98),
+    )
     s.gradient((0.80, 0.58, 0.36), (0.66, 0.44, 0.25), floor, 1.0)
     s.canvas.fill((s.canvas.y - floor).abs() - 0.016, (0.98, 0.97, 0.94))
 
@@ -252,7 +263,9 @@ def space(s: Scene) -> None:
         x, y = (s["cloud_x"] + 0.381966 * k) % 1.0, (s["cloud_gap"] * 3 + 0.27 * k) % 1.0
         c.fill(circle(c.x, c.y, x, y, 0.013 + 0.006 * (k % 2)), (0.95, 0.95, 1.0))
     x, y = 1 - s["prop_x"], s["sun_y"] + 0.04
-    planet = c.image.new_tensor(((0.93, 0.62, 0.38), (0.42, 0.72, 0.76), (0.88, 0.52, 0.62), (0.66, 0.62, 0.90)))[s["wall"].flatten().long()]
+    planet = c.image.new_tensor(((0.93, 0.62, 0.38), (0.42, 0.72, 0.76), (0.88, 0.52, 0.62), (0.66, 0.62, 0.90)))[
+        s["wall"].flatten().long()
+    ]
     shade = (1.0 - 2.6 * (c.x - x) + 1.6 * (y - c.y)).clamp(0.45, 1.15)
     c.fill(circle(c.x, c.y, x, y, 0.1), planet, shade=shade)
     ring = (length((c.x - x) * 0.62, (c.y - y) * 2.2 + (c.x - x) * 0.5) - 0.1).abs() - 0.014
@@ -281,4 +294,3 @@ def tint(place: str, time: str) -> tuple[float, float, float]:
     if place in OUTDOORS:
         return TINT[time]
     return (0.88, 0.96, 1.0) if place == "underwater" else (1.0, 1.0, 1.0)
-

@@ -78,7 +78,12 @@ def render(clips: list[Clip], size: int = 64, frames: int = 17, on: str | torch.
     def scene(place: str, members: list[int], canvas: Canvas, still: bool) -> places.Scene:
         k = torch.tensor(members, device=on)
         return places.Scene(
-            canvas, place, [clips[i].time for i in members], [layouts[i] for i in members], pan[k][:, :1] if still else pan[k], seconds[:1] if still else seconds
+            canvas,
+            place,
+            [clips[i].time for i in members],
+            [layouts[i] for i in members],
+            pan[k][:, :1] if still else pan[k],
+            seconds[:1] if still else seconds,
         )
 
     def draw_things(which: list[tuple[int, str, str, motion.Pose]]) -> None:
@@ -89,7 +94,9 @@ def render(clips: list[Clip], size: int = 64, frames: int = 17, on: str | torch.
             canvas = Canvas.blank(len(chosen), frames, size, pan[index], zoom[index])
             canvas.image = image[:, index]
             colour = torch.tensor([COLOURS[c[2]] for c in chosen], device=on)
-            grounded = torch.tensor([float(clips[c[0]].place in ("grass", "beach", "snow", "desert", "city", "room")) for c in chosen], device=on)
+            grounded = torch.tensor(
+                [float(clips[c[0]].place in ("grass", "beach", "snow", "desert", "city", "room")) for c in chosen], device=on
+            )
             things.draw(canvas, thing, pose, colour, tint[index], shadow=0.5 * grounded[:, None])
             image[:, index] = canvas.image
 
@@ -115,16 +122,37 @@ def render(clips: list[Clip], size: int = 64, frames: int = 17, on: str | torch.
 
 
 class Stream:
-    """An endless stream of batches (pictures, clips). `position` is the next clip's number: keep it to go on where it stopped."""
+    """An endless stream of batches (pictures, clips). `position` is the next clip's number: keep it to go on where it stopped.
 
-    def __init__(self, seed: int, batch: int, size: int, frames: int, on: str | torch.device, *, position: int = 0, held_out: bool | None = False) -> None:
+    Clips are rendered `chunk` at a time, which costs less than a few at a time, and handed out `batch` by batch.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        batch: int,
+        size: int,
+        frames: int,
+        on: str | torch.device,
+        *,
+        position: int = 0,
+        held_out: bool | None = False,
+        chunk: int = 64,
+    ) -> None:
         self.seed, self.batch, self.size, self.frames, self.on, self.held_out = seed, batch, size, frames, on, held_out
+        self.chunk = max(1, chunk // batch) * batch
         self.position = position
+        self._clips: list[Clip] = []
+        self._pictures: Tensor | None = None
 
     def __next__(self) -> tuple[Tensor, list[Clip]]:
-        clips = [sample(self.seed, self.position + i, held_out=self.held_out) for i in range(self.batch)]
+        if not self._clips:
+            self._clips = [sample(self.seed, self.position + i, held_out=self.held_out) for i in range(self.chunk)]
+            self._pictures = render(self._clips, self.size, self.frames, self.on)
+        pictures, clips = self._pictures[: self.batch], self._clips[: self.batch]
+        self._pictures, self._clips = self._pictures[self.batch :], self._clips[self.batch :]
         self.position += self.batch
-        return render(clips, self.size, self.frames, self.on), clips
+        return pictures, clips
 
 
 def contact_sheet(rows: list[tuple[Tensor, str]], path: Path, *, shown: int = 6, scale: int = 2, columns: int = 2) -> None:

@@ -1,8 +1,8 @@
 """Runs the steps of the recipe in their order, each resumable.
 
-    python run.py --smoke                 # everything, tiny, in two minutes: to see that it works
-    python run.py --preset cpu            # the embedded model on a few cores
-    python run.py --preset cuda           # the same on a GPU
+python run.py --smoke                 # everything, tiny, in two minutes: to see that it works
+python run.py --preset cpu            # the embedded model on a few cores
+python run.py --preset cuda           # the same on a GPU
 """
 
 from __future__ import annotations
@@ -29,11 +29,24 @@ PRESETS: dict[str, dict[str, list[str]]] = {
         "distill": ["--steps", "1500"],
     },
     "cuda": {
-        "vae": ["--steps", "12000", "--batch", "32", "--lr", "2e-3"],
-        "decoder": ["--steps", "3000", "--batch", "32", "--lr", "8e-4"],
-        "transformer": ["--steps", "30000", "--batch", "256", "--fresh", "128", "--pool", "65536", "--ema", "0.9997"],
-        "judge": ["--steps", "6000", "--batch", "128"],
-        "distill": ["--steps", "4000", "--batch", "256", "--fresh", "64", "--pool", "65536"],
+        "vae": ["--steps", "12000", "--batch", "32", "--lr", "2e-3", "--chunk", "1024"],
+        "decoder": ["--steps", "3000", "--batch", "32", "--lr", "8e-4", "--chunk", "1024"],
+        "transformer": [
+            "--steps",
+            "30000",
+            "--batch",
+            "256",
+            "--fresh",
+            "128",
+            "--pool",
+            "65536",
+            "--ema",
+            "0.9997",
+            "--chunk",
+            "1024",
+        ],
+        "judge": ["--steps", "6000", "--batch", "128", "--chunk", "1024"],
+        "distill": ["--steps", "4000", "--batch", "256", "--fresh", "64", "--pool", "65536", "--chunk", "1024"],
     },
 }
 
@@ -53,9 +66,38 @@ def steps(work: Path, preset: dict[str, list[str]], smoke: bool) -> list[tuple[s
         ("judge.py", ["--run", str(judge), *get("judge"), *tiny]),
         ("evaluate.py", ["--model", str(model / "export"), *exported, "--judge", str(judge), "--out", str(work / "scores"), *tiny]),
         ("distill.py", ["--run", str(student), "--teacher", str(model / "export"), *exported, *get("distill"), *tiny]),
-        ("evaluate.py", ["--model", str(student / "export"), *exported, "--judge", str(judge), "--out", str(work / "student_scores"), *few, *tiny]),
-        ("export.py", ["--model", str(model / "export"), *exported, "--scores", str(work / "scores"), "--out", str(work / "model"), *tiny]),
-        ("export.py", ["--model", str(student / "export"), *exported, "--scores", str(work / "student_scores"), "--out", str(work / "student_model"), *few, *tiny]),
+        (
+            "evaluate.py",
+            [
+                "--model",
+                str(student / "export"),
+                *exported,
+                "--judge",
+                str(judge),
+                "--out",
+                str(work / "student_scores"),
+                *few,
+                *tiny,
+            ],
+        ),
+        (
+            "export.py",
+            ["--model", str(model / "export"), *exported, "--scores", str(work / "scores"), "--out", str(work / "model"), *tiny],
+        ),
+        (
+            "export.py",
+            [
+                "--model",
+                str(student / "export"),
+                *exported,
+                "--scores",
+                str(work / "student_scores"),
+                "--out",
+                str(work / "student_model"),
+                *few,
+                *tiny,
+            ],
+        ),
     ]
 
 
@@ -72,7 +114,9 @@ def main() -> None:
             start = time.monotonic()
             print(f"== {program} {' '.join(arguments)}", flush=True)
             threads = ["--threads", str(args.threads)] if program not in ("world.py", "tokenizer.py") else []
-            subprocess.run([sys.executable, str(HERE / program), *arguments, *threads], check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+            subprocess.run(
+                [sys.executable, str(HERE / program), *arguments, *threads], check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+            )
             print(f"== {time.monotonic() - start:.0f} s", flush=True)
 
 

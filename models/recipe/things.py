@@ -29,7 +29,9 @@ class Brush:
         self.frame = Frame(u, v, canvas.px / r)
         self.lit = Frame(x, y, canvas.px / r)
 
-    def part(self, d: Tensor, colour: Colour, *, rim: float = 0.3, alpha: Tensor | float = 1.0, soft: float = 0.0, glow: bool = False) -> None:
+    def part(
+        self, d: Tensor, colour: Colour, *, rim: float = 0.3, alpha: Tensor | float = 1.0, soft: float = 0.0, glow: bool = False
+    ) -> None:
         """Paints a part. `rim` is how much darker its edge is; what glows is neither shaded nor tinted."""
         if not isinstance(colour, Tensor):
             colour = torch.tensor(colour, device=d.device).view(1, 3)
@@ -52,7 +54,11 @@ def draw_box(b: Brush) -> None:
     u, v = b.frame.u, b.frame.v
     d = rounded_box(u, v, 0, 0, 0.86, 0.86, 0.14)
     b.part(d, b.colour)
-    b.part(torch.maximum(d, torch.minimum(u.abs(), v.abs()) - 0.15), b.colour * 0.55 + 0.4 * (1 - b.colour.amax(1, keepdim=True)), rim=0)
+    b.part(
+        torch.maximum(d, torch.minimum(u.abs(), v.abs()) - 0.15),
+        b.colour * 0.55 + 0.4 * (1 - b.colour.amax(1, keepdim=True)),
+        rim=0,
+    )
     b.part(rounded_box(u, v, 0, 0, 0.24, 0.24, 0.12), b.colour * 0.4 + 0.6, rim=0)
 
 
@@ -114,7 +120,9 @@ def draw_rocket(b: Brush) -> None:
     flame = power.clamp_min(0.05)
     lit = (power * 8).clamp(0, 1)
     b.part(length(u / 0.3, (v - 0.75) / (0.3 + 0.75 * flame)).sub_(1).mul_(0.3), (1.0, 0.52, 0.08), alpha=lit, soft=0.06, glow=True)
-    b.part(length(u / 0.17, (v - 0.75) / (0.2 + 0.45 * flame)).sub_(1).mul_(0.17), (1.0, 0.93, 0.45), alpha=lit, soft=0.05, glow=True)
+    b.part(
+        length(u / 0.17, (v - 0.75) / (0.2 + 0.45 * flame)).sub_(1).mul_(0.17), (1.0, 0.93, 0.45), alpha=lit, soft=0.05, glow=True
+    )
     fin = b.colour * 0.3 + 0.42
     b.part(polygon(u, v, (-0.2, 0.15), (-0.2, 0.72), (-0.62, 0.95)), fin)
     b.part(polygon(u, v, (0.2, 0.15), (0.62, 0.95), (0.2, 0.72)), fin)

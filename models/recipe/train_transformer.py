@@ -1,6 +1,6 @@
 """Trains transformer and text encoder together by flow matching on latents of fresh clips, for all four tasks at once.
 
-    python train_transformer.py --vae work/vae/export
+python train_transformer.py --vae work/vae/export
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def held_out_loss(model: Model, vae: AutoencoderKLWan, size: int, frames: int, o
             clips = [sample(HELD_OUT_STREAM, 10_000 + start + i) for i in range(min(32, count - start))]
             x = wan_vae.normalised(vae, wan_vae.encode(vae, wan_vae.as_input(render(clips, size, frames, on)))[0])
             given = torch.zeros(len(x), x.shape[2], dtype=torch.bool, device=on)
-            losses.append(flow.loss(model.transformer, x, model.prompt([c.caption for c in clips], on), flow.draw_sigmas(len(x), on), given))
+            losses.append(
+                flow.loss(model.transformer, x, model.prompt([c.caption for c in clips], on), flow.draw_sigmas(len(x), on), given)
+            )
     return torch.cat(losses).mean().item()
 
 
@@ -77,6 +79,7 @@ def main() -> None:
     args = parser.parse_args()
     on = device.prepare(args)
     if args.smoke:
+        args.chunk = 8
         args.steps, args.eval_every, args.pool, args.batch, args.layers = 4, 4, 16, 8, 2
     torch.manual_seed(args.seed)
 
@@ -96,11 +99,20 @@ def main() -> None:
     vae = load_vae(args.vae, on)
     if args.compile:
         model.transformer.compile()
-    pool = LatentPool(vae, Stream(args.seed, args.fresh, args.size, args.frames, on, position=state["position"]), args.pool)
+    pool = LatentPool(
+        vae, Stream(args.seed, args.fresh, args.size, args.frames, on, position=state["position"], chunk=args.chunk), args.pool
+    )
 
     def checkpoint() -> None:
         training.save(
-            path, {"shape": shape, "model": model.state_dict(), "average": average.copy.state_dict(), "optimisers": [o.state_dict() for o in optimisers], **state}
+            path,
+            {
+                "shape": shape,
+                "model": model.state_dict(),
+                "average": average.copy.state_dict(),
+                "optimisers": [o.state_dict() for o in optimisers],
+                **state,
+            },
         )
 
     parts = {name: sum(p.numel() for p in part.parameters()) / 1e6 for name, part in model.named_children()}
@@ -130,9 +142,15 @@ def main() -> None:
         done += args.batch
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         if state["step"] % 50 == 0:
-            print(f"step {state['step']} loss {smooth:.4f}  {done / clock.seconds:.0f} samples/s  {clock.seconds / 60:.1f} min", flush=True)
+            print(
+                f"step {state['step']} loss {smooth:.4f}  {done / clock.seconds:.0f} samples/s  {clock.seconds / 60:.1f} min",
+                flush=True,
+            )
         if state["step"] % args.eval_every == 0:
-            print(f"step {state['step']} held-out loss {held_out_loss(average.copy, vae, args.size, args.frames, on, 8 if args.smoke else 192):.4f}", flush=True)
+            print(
+                f"step {state['step']} held-out loss {held_out_loss(average.copy, vae, args.size, args.frames, on, 8 if args.smoke else 192):.4f}",
+                flush=True,
+            )
         if clock.time_to_save():
             checkpoint()
     checkpoint()

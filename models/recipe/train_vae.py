@@ -92,13 +92,16 @@ def main() -> None:
     parser.add_argument("--base", type=int, default=32, help="encoder width")
     parser.add_argument("--decoder", type=int, default=32, help="decoder width")
     parser.add_argument("--kl", type=float, default=3e-4, help="weight of the KL term")
-    parser.add_argument("--noise", type=float, default=0.12, help="decoder phase: noise on the latents, up to this share of their deviation")
+    parser.add_argument(
+        "--noise", type=float, default=0.12, help="decoder phase: noise on the latents, up to this share of their deviation"
+    )
     parser.add_argument("--ema", type=float, default=0.998, help="decay of the averaged weights")
     parser.add_argument("--sheet", type=Path, help="only write a sheet of reconstructions by the run's averaged weights")
     device.add_arguments(parser)
     args = parser.parse_args()
     on = device.prepare(args)
     if args.smoke:
+        args.chunk = 8
         args.steps, args.eval_every, args.batch = 3, 3, 2
     torch.manual_seed(args.seed)
 
@@ -130,18 +133,30 @@ def main() -> None:
         vae.quant_conv.requires_grad_(False)
         measure_latents(vae, args.size, on, 16 if args.smoke else 256)
     elif state["phase"] == "decoder":
-        parser.error("this run's encoder is finished: give --phase decoder, or another --run")
+        print("this run's encoder is finished: --phase decoder goes on with it")
+        return
     optimisers = muon.optimisers([(n, p) for n, p in vae.named_parameters() if p.requires_grad], args.lr)
     if saved:
         for optimiser, its in zip(optimisers, saved["optimisers"]):
             optimiser.load_state_dict(its)
 
     def checkpoint() -> None:
-        training.save(path, {"vae": vae.state_dict(), "average": average.copy.state_dict(), "optimisers": [o.state_dict() for o in optimisers], **state})
+        training.save(
+            path,
+            {
+                "vae": vae.state_dict(),
+                "average": average.copy.state_dict(),
+                "optimisers": [o.state_dict() for o in optimisers],
+                **state,
+            },
+        )
 
-    print(f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, phase {args.phase}, from step {state['step']}", flush=True)
+    print(
+        f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, phase {args.phase}, from step {state['step']}",
+        flush=True,
+    )
     clock = training.Clock(args.minutes, args.save_every)
-    stream = Stream(args.seed, args.batch, args.size, 17, on, position=state["position"])
+    stream = Stream(args.seed, args.batch, args.size, 17, on, position=state["position"], chunk=args.chunk)
     smooth, done = None, 0
     trained = [p for p in vae.parameters() if p.requires_grad]
     while state["step"] < args.steps and not clock.out_of_time():
@@ -180,7 +195,10 @@ def main() -> None:
         done += args.batch
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         if state["step"] % 50 == 0:
-            print(f"step {state['step']} loss {smooth:.4f} kl {kl.item():.2f}  {done / clock.seconds:.1f} clips/s  {clock.seconds / 60:.1f} min", flush=True)
+            print(
+                f"step {state['step']} loss {smooth:.4f} kl {kl.item():.2f}  {done / clock.seconds:.1f} clips/s  {clock.seconds / 60:.1f} min",
+                flush=True,
+            )
         if state["step"] % args.eval_every == 0:
             scores, _, _ = evaluate(average.copy, args.size, on, 4 if args.smoke else 48)
             low = scores.sort().values[: max(1, len(scores) // 10)].mean()

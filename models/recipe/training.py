@@ -16,14 +16,19 @@ WORK = Path(__file__).parent / "work"
 
 def add_arguments(parser: argparse.ArgumentParser, *, name: str, steps: int, batch: int, lr: float) -> None:
     """The options of a training run. A run that is started again goes on from its checkpoint."""
-    parser.add_argument("--run", type=Path, default=WORK / name, help="folder of the checkpoint; started again, the run goes on from there")
+    parser.add_argument(
+        "--run", type=Path, default=WORK / name, help="folder of the checkpoint; started again, the run goes on from there"
+    )
     parser.add_argument("--steps", type=int, default=steps, help="steps in all; raise it to train for longer")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after these minutes with a checkpoint")
-    parser.add_argument("--cooldown", type=float, default=0.3, help="share of the steps at the end in which the learning rate falls")
+    parser.add_argument(
+        "--cooldown", type=float, default=0.3, help="share of the steps at the end in which the learning rate falls"
+    )
     parser.add_argument("--batch", type=int, default=batch, help="clips a step")
     parser.add_argument("--lr", type=float, default=lr, help="learning rate")
     parser.add_argument("--seed", type=int, default=1, help="stream of clips to train on")
     parser.add_argument("--size", type=int, default=64, help="pixels of a side")
+    parser.add_argument("--chunk", type=int, default=64, help="clips rendered at once; more on a GPU")
     parser.add_argument("--save-every", type=float, default=4, help="minutes between checkpoints")
     parser.add_argument("--eval-every", type=int, default=250, help="steps between evaluations")
     parser.add_argument("--smoke", action="store_true", help="a few tiny steps, to see that everything works")
@@ -45,8 +50,7 @@ class Average:
     @torch.no_grad()
     def update(self, step: int) -> None:
         share = 1 - min(self.decay, (step + 1) / (step + 10))
-        for mine, theirs in zip(self.copy.parameters(), self.module.parameters()):
-            mine.lerp_(theirs, share)
+        torch._foreach_lerp_(list(self.copy.parameters()), list(self.module.parameters()), share)
 
 
 def save(path: Path, state: dict) -> None:

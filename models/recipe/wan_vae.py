@@ -22,7 +22,9 @@ def _resample(self: wan.WanResample, x: Tensor, feat_cache: list | None = None, 
         return _chunked_resample(self, x, feat_cache, feat_idx)
     n, c, t, h, w = x.shape
     if self.mode == "upsample3d" and t > 1:
-        later = self.time_conv(x[:, :, 1:]).view(n, 2, c, t - 1, h, w).transpose(1, 2).transpose(2, 3).reshape(n, c, 2 * (t - 1), h, w)
+        later = (
+            self.time_conv(x[:, :, 1:]).view(n, 2, c, t - 1, h, w).transpose(1, 2).transpose(2, 3).reshape(n, c, 2 * (t - 1), h, w)
+        )
         x = torch.cat([x[:, :, :1], later], 2)
     t = x.shape[2]
     x = self.resample(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (n, t)).transpose(1, 2)
@@ -94,7 +96,9 @@ def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
 
 def statistics(vae: AutoencoderKLWan, like: Tensor) -> tuple[Tensor, Tensor]:
     """The config's mean and standard deviation of the latents, [1, 8, 1, 1, 1]."""
-    return tuple(torch.tensor(v, device=like.device).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
+    return tuple(
+        torch.tensor(v, device=like.device).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std)
+    )
 
 
 def normalised(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 GROUND = ("grass", "beach", "snow", "desert", "city", "room")
 OUTDOORS = ("grass", "beach", "snow", "desert", "city", "sky", "sea")
-OPEN_AIR = ("grass", "beach", "snow", "desert", "city", "sky", "sea")
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.90, 0.13, 0.15),
@@ -109,12 +108,24 @@ def _sideways(verb: tuple[str, str], places: tuple[str, ...], name: str, *others
 
 
 _BOUNCE = Motion("bounce", GROUND, (("bounces", "bouncing"), ("bounces up and down", "bouncing up and down")))
-_FALL = Motion("fall", GROUND, (("falls down", "falling down"), ("falls from above", "falling from above"), ("drops to the ground", "dropping to the ground")))
-_GROW = Motion("grow", (*GROUND, "space"), (("grows", "growing"), ("grows bigger", "growing bigger"), ("gets larger", "getting larger")))
+_FALL = Motion(
+    "fall",
+    GROUND,
+    (("falls down", "falling down"), ("falls from above", "falling from above"), ("drops to the ground", "dropping to the ground")),
+)
+_GROW = Motion(
+    "grow", (*GROUND, "space"), (("grows", "growing"), ("grows bigger", "growing bigger"), ("gets larger", "getting larger"))
+)
 _SHRINK = Motion("shrink", (*GROUND, "space"), (("shrinks", "shrinking"), ("gets smaller", "getting smaller")))
-_SPIN = Motion("spin", (*GROUND, "space"), (("spins", "spinning"), ("spins around", "spinning around"), ("turns around", "turning around"), ("rotates", "rotating")))
-_STILL = Motion("still", GROUND, (("stands still", "standing still"), ("stays in place", "staying in place"), ("rests", "resting")), camera=True)
-_RISE = Motion("rise", (*OPEN_AIR,), (("floats up", "floating up"), ("rises", "rising"), ("floats upward", "floating upward")))
+_SPIN = Motion(
+    "spin",
+    (*GROUND, "space"),
+    (("spins", "spinning"), ("spins around", "spinning around"), ("turns around", "turning around"), ("rotates", "rotating")),
+)
+_STILL = Motion(
+    "still", GROUND, (("stands still", "standing still"), ("stays in place", "staying in place"), ("rests", "resting")), camera=True
+)
+_RISE = Motion("rise", OUTDOORS, (("floats up", "floating up"), ("rises", "rising"), ("floats upward", "floating upward")))
 _JUMP = Motion("jump", GROUND, (("jumps", "jumping"), ("jumps up", "jumping up"), ("hops", "hopping")))
 
 THINGS: dict[str, Thing] = {
@@ -146,43 +157,83 @@ THINGS: dict[str, Thing] = {
     "flower": Thing(
         ("flower",),
         {
-            "sway": Motion("sway", ("grass", "beach", "snow", "desert", "room"), (("sways", "swaying"), ("sways in the wind", "swaying in the wind"), ("dances", "dancing")), camera=True),
-            "grow": Motion("grow", ("grass", "beach", "snow", "desert", "room"), (("grows", "growing"), ("grows from the ground", "growing from the ground"))),
+            "sway": Motion(
+                "sway",
+                ("grass", "beach", "snow", "desert", "room"),
+                (("sways", "swaying"), ("sways in the wind", "swaying in the wind"), ("dances", "dancing")),
+                camera=True,
+            ),
+            "grow": Motion(
+                "grow",
+                ("grass", "beach", "snow", "desert", "room"),
+                (("grows", "growing"), ("grows from the ground", "growing from the ground")),
+            ),
         },
     ),
     "car": Thing(
         ("car", "car", "little car"),
-        {**_sideways(("drives", "driving"), GROUND[:-1], "drive"), "still": Motion("still", GROUND[:-1], (("stands still", "standing still"), ("is parked", "parked"), ("stays in place", "staying in place")), camera=True)},
+        {
+            **_sideways(("drives", "driving"), GROUND[:-1], "drive"),
+            "still": Motion(
+                "still",
+                GROUND[:-1],
+                (("stands still", "standing still"), ("is parked", "parked"), ("stays in place", "staying in place")),
+                camera=True,
+            ),
+        },
     ),
     "boat": Thing(
         ("boat", "boat", "sailboat", "ship"),
-        {**_sideways(("sails", "sailing"), ("sea",), "sail"), "rock": Motion("rock", ("sea",), (("rocks", "rocking"), ("rocks up and down", "rocking up and down"), ("floats", "floating")))},
+        {
+            **_sideways(("sails", "sailing"), ("sea",), "sail"),
+            "rock": Motion(
+                "rock", ("sea",), (("rocks", "rocking"), ("rocks up and down", "rocking up and down"), ("floats", "floating"))
+            ),
+        },
     ),
     "rocket": Thing(
         ("rocket", "rocket", "spaceship"),
         {
-            "take off": Motion("take off", ("grass", "beach", "snow", "desert", "city"), (("takes off", "taking off"), ("launches", "launching"), ("lifts off", "lifting off"))),
-            "land": Motion("land", ("grass", "beach", "snow", "desert", "city"), (("lands", "landing"), ("comes down and lands", "coming down and landing"))),
+            "take off": Motion(
+                "take off",
+                ("grass", "beach", "snow", "desert", "city"),
+                (("takes off", "taking off"), ("launches", "launching"), ("lifts off", "lifting off")),
+            ),
+            "land": Motion(
+                "land",
+                ("grass", "beach", "snow", "desert", "city"),
+                (("lands", "landing"), ("comes down and lands", "coming down and landing")),
+            ),
             **_sideways(("flies", "flying"), ("space", "sky"), "fly"),
         },
     ),
     "balloon": Thing(
         ("balloon",),
-        {"rise": _RISE, **_sideways(("drifts", "drifting"), OPEN_AIR, "drift", ("floats", "floating"))},
+        {"rise": _RISE, **_sideways(("drifts", "drifting"), OUTDOORS, "drift", ("floats", "floating"))},
     ),
-    "bird": Thing(("bird", "bird", "little bird"), _sideways(("flies", "flying"), OPEN_AIR, "fly")),
+    "bird": Thing(("bird", "bird", "little bird"), _sideways(("flies", "flying"), OUTDOORS, "fly")),
     "butterfly": Thing(
         ("butterfly",),
         {
-            **_sideways(("flies", "flying"), ("grass", "beach", "desert", "city", "sky", "room"), "fly", ("flutters", "fluttering")),
-            "hover": Motion("hover", ("grass", "beach", "desert", "city", "sky", "room"), (("flaps its wings", "flapping its wings"), ("hovers", "hovering"))),
+            **_sideways(
+                ("flies", "flying"), ("grass", "beach", "desert", "city", "sky", "room"), "fly", ("flutters", "fluttering")
+            ),
+            "hover": Motion(
+                "hover",
+                ("grass", "beach", "desert", "city", "sky", "room"),
+                (("flaps its wings", "flapping its wings"), ("hovers", "hovering")),
+            ),
         },
     ),
     "fish": Thing(
         ("fish",),
         {
             **_sideways(("swims", "swimming"), ("underwater",), "swim"),
-            "leap": Motion("leap", ("sea",), (("jumps out of the water", "jumping out of the water"), ("leaps out of the sea", "leaping out of the sea"))),
+            "leap": Motion(
+                "leap",
+                ("sea",),
+                (("jumps out of the water", "jumping out of the water"), ("leaps out of the sea", "leaping out of the sea")),
+            ),
         },
     ),
     "cat": Thing(
@@ -190,7 +241,12 @@ THINGS: dict[str, Thing] = {
         {
             **_sideways(("walks", "walking"), GROUND, "walk"),
             "jump": _JUMP,
-            "sit": Motion("still", GROUND, (("sits", "sitting"), ("sits still", "sitting still"), ("wags its tail", "wagging its tail")), camera=True),
+            "sit": Motion(
+                "still",
+                GROUND,
+                (("sits", "sitting"), ("sits still", "sitting still"), ("wags its tail", "wagging its tail")),
+                camera=True,
+            ),
         },
     ),
 }
@@ -221,7 +277,15 @@ HELD_OUT_COLOURS: frozenset[tuple[str, str]] = frozenset(
     }
 )
 HELD_OUT_PLACES: frozenset[tuple[str, str]] = frozenset(
-    {("ball", "desert"), ("star", "city"), ("car", "snow"), ("rocket", "beach"), ("cat", "room"), ("butterfly", "city"), ("bird", "desert")}
+    {
+        ("ball", "desert"),
+        ("star", "city"),
+        ("car", "snow"),
+        ("rocket", "beach"),
+        ("cat", "room"),
+        ("butterfly", "city"),
+        ("bird", "desert"),
+    }
 )
 
 
@@ -265,11 +329,11 @@ def _pick(rng: random.Random, options):
     return options[int(rng.random() * len(options))]
 
 
-def sample(seed: int, index: int, *, held_out: bool | None = False, second_share: float = 0.06, complete: bool = False) -> Clip:
+def sample(seed: int, index: int, *, held_out: bool | None = False, second_share: float = 0.24, complete: bool = False) -> Clip:
     """Clip number `index` of the stream `seed`.
 
     `held_out`: False gives only what training may see, True only held-out combinations, None both.
-    `complete` captions name the colour and the place.
+    `second_share` of the clips that can have a second thing have one. `complete` captions name the colour and the place.
     """
     rng = random.Random(f"{seed}:{index}")
     while True:
@@ -285,7 +349,7 @@ def sample(seed: int, index: int, *, held_out: bool | None = False, second_share
             break
     camera = _pick(rng, list(CAMERAS)[1:]) if motion.camera and rng.random() < 0.5 else "static"
     second = None
-    if place in GROUND and name in COMPANION_MOTIONS and camera == "static" and rng.random() < 4 * second_share:
+    if place in GROUND and name in COMPANION_MOTIONS and camera == "static" and rng.random() < second_share:
         others = [c for c in colours_for(place, time) if c != colour]
         second = (_pick(rng, [t for t in COMPANIONS if t != thing]), _pick(rng, others))
         if held_out is False and is_held_out(second[0], second[1], place):
@@ -299,7 +363,18 @@ def _article(words: str) -> str:
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
-def caption(rng: random.Random, thing: str, colour: str, motion: Motion, place: str, time: str, camera: str, second: tuple[str, str] | None, *, complete: bool = False) -> str:
+def caption(
+    rng: random.Random,
+    thing: str,
+    colour: str,
+    motion: Motion,
+    place: str,
+    time: str,
+    camera: str,
+    second: tuple[str, str] | None,
+    *,
+    complete: bool = False,
+) -> str:
     """One of many wordings. Unless `complete`, rarely leaves out the colour or the place: then anything fits."""
     name = _pick(rng, THINGS[thing].names)
     omitted = 0.0 if complete else 1.0
@@ -346,7 +421,9 @@ def caption(rng: random.Random, thing: str, colour: str, motion: Motion, place: 
 
 def reworded(clip: Clip, rng: random.Random, *, stray: float = 0.0) -> str:
     """Another caption of the clip. With probability `stray` a word that means nothing is put in, so that the model learns to pass over it."""
-    text = caption(rng, clip.thing, clip.colour, THINGS[clip.thing].motions[clip.motion], clip.place, clip.time, clip.camera, clip.second)
+    text = caption(
+        rng, clip.thing, clip.colour, THINGS[clip.thing].motions[clip.motion], clip.place, clip.time, clip.camera, clip.second
+    )
     if rng.random() < stray:
         parts = text.split(" ")
         word = "".join(_pick(rng, "etaoinshrdlucmfwypvbgkqjxz") for _ in range(rng.randint(3, 8)))
