@@ -5,15 +5,16 @@
 //! 1e-4, which also tells the tanh GELU from the exact one.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod models;
+
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use kinetoscope::CancelFlag;
 use kinetoscope::config::Solver;
-use kinetoscope::executor::{DeviceChoice, Executor};
+use kinetoscope::executor::DeviceChoice;
 use kinetoscope::gpu::GpuOptions;
-use kinetoscope::pipeline::{GenerateOptions, Model};
-use kinetoscope::weights::source::FolderSource;
+use kinetoscope::pipeline::GenerateOptions;
+use models::{executor, load};
 use pollster::block_on;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
@@ -70,20 +71,11 @@ fn worst(found: &[f32], expected: &[f32]) -> f32 {
         .fold(0.0, |a, b| if b > a || b.is_nan() { b } else { a })
 }
 
-fn executor(choice: DeviceChoice) -> Rc<Executor> {
-    Rc::new(block_on(Executor::open(choice, &GpuOptions::default())).unwrap())
-}
-
-fn load(folder: &Path, executor: Rc<Executor>) -> Rc<Model> {
-    let source = Rc::new(FolderSource::new(folder));
-    Rc::new(block_on(Model::load(source, executor, &CancelFlag::new(), &mut |_| {})).unwrap())
-}
-
 fn run(name: &str, choice: DeviceChoice, tolerance: f64) {
     let folder = golden(name);
     let case: Case = serde_json::from_slice(&std::fs::read(folder.join("case.json")).unwrap()).unwrap();
     let file = folder.join("golden.safetensors");
-    let model = load(&folder.join(&case.pipeline), executor(choice));
+    let model = load(folder.join(&case.pipeline), executor(choice, &GpuOptions::default()));
     let options = GenerateOptions {
         prompt: case.prompt,
         negative: Some(case.negative_prompt),
@@ -145,7 +137,7 @@ fn encode(name: &str, choice: DeviceChoice, tolerance: f64) {
     let folder = golden(name);
     let file = folder.join("encode.safetensors");
     let case: Case = serde_json::from_slice(&std::fs::read(folder.join("case.json")).unwrap()).unwrap();
-    let model = load(&folder.join(case.pipeline), executor(choice));
+    let model = load(folder.join(case.pipeline), executor(choice, &GpuOptions::default()));
     let bytes = std::fs::read(&file).unwrap();
     let shape = SafeTensors::deserialize(&bytes).unwrap().tensor("video").unwrap().shape().to_vec();
     let [_, height, width, _] = shape[..] else { panic!("video is {shape:?}") };

@@ -1,29 +1,25 @@
 //! A session when things go wrong or in the wrong order: it says so, stays usable, and leaves nothing on the device.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod models;
+
 use std::path::Path;
 use std::rc::Rc;
 
-use kinetoscope::executor::{DeviceChoice, Executor};
+use kinetoscope::executor::DeviceChoice;
 use kinetoscope::gpu::GpuOptions;
 use kinetoscope::pipeline::{GenerateOptions, Model, Session};
 use kinetoscope::weights::source::FolderSource;
 use kinetoscope::{CancelFlag, Error};
+use models::{executor, load};
 use pollster::block_on;
 
-fn executor(choice: DeviceChoice, options: GpuOptions) -> Rc<Executor> {
-    Rc::new(block_on(Executor::open(choice, &options)).unwrap())
-}
-
-fn load(executor: Rc<Executor>) -> Rc<Model> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/wan22/pipeline");
-    let source = Rc::new(FolderSource::new(folder));
-    Rc::new(block_on(Model::load(source, executor, &CancelFlag::new(), &mut |_| {})).unwrap())
-}
+const TINY: &str = "tests/golden/wan22/pipeline";
 
 /// The tiny model on both executors.
 fn models() -> [Rc<Model>; 2] {
-    [DeviceChoice::Cpu, DeviceChoice::WebGpu].map(|choice| load(executor(choice, GpuOptions::default())))
+    [DeviceChoice::Cpu, DeviceChoice::WebGpu]
+        .map(|choice| load(TINY, executor(choice, &GpuOptions::default())))
 }
 
 fn options() -> GenerateOptions {
@@ -135,7 +131,7 @@ fn noise_that_is_not_finite_is_named() {
 #[test]
 fn a_device_too_small_refuses_the_clip_and_keeps_the_model() {
     let options_of_device = GpuOptions { max_buffer: Some(256 << 10), ..GpuOptions::default() };
-    let model = load(executor(DeviceChoice::WebGpu, options_of_device));
+    let model = load(TINY, executor(DeviceChoice::WebGpu, &options_of_device));
     let weights = model.executor().allocated_bytes();
     let large = GenerateOptions { width: Some(512), height: Some(512), ..options() };
     match model.session(&large, &CancelFlag::new()).map(drop) {
@@ -143,13 +139,16 @@ fn a_device_too_small_refuses_the_clip_and_keeps_the_model() {
         other => panic!("{other:?}"),
     }
     assert_eq!(model.executor().allocated_bytes(), weights);
-    assert_eq!(whole_clip(&model), whole_clip(&load(executor(DeviceChoice::WebGpu, GpuOptions::default()))));
+    assert_eq!(
+        whole_clip(&model),
+        whole_clip(&load(TINY, executor(DeviceChoice::WebGpu, &GpuOptions::default())))
+    );
 }
 
 #[test]
 fn a_cancelled_load_leaves_nothing() {
     for choice in [DeviceChoice::Cpu, DeviceChoice::WebGpu] {
-        let executor = executor(choice, GpuOptions::default());
+        let executor = executor(choice, &GpuOptions::default());
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/interim");
         let cancel = CancelFlag::new();
         let mut seen = 0;

@@ -73,7 +73,7 @@ impl Recorder {
             });
         }
         if let Some(bias) = bias {
-            bias.expect(OP, "bias", &[heads, tq + tk - 1])?;
+            bias.expect(OP, "bias", &[heads, (tq + tk).saturating_sub(1)])?;
         }
         let out = Tensor::temporary(&[tq, heads * d]);
         self.push(Op::Attention(Attention {

@@ -5,7 +5,8 @@ use crate::recording::Recorder;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 
-/// `out[y, x, c] = latents[c, frame, y, x] * std[c] + mean[c]`; `frame` is read at run time.
+/// `out[y, x, c] = latents[c, frame, y, x] * std[c] + mean[c]`; `frame` is read at run time
+/// and must be below T: the CPU executor refuses another, the shader takes the nearest.
 #[derive(Debug, Clone)]
 pub struct FromLatents {
     /// `[C, T, H, W]`.

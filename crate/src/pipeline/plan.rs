@@ -1,5 +1,7 @@
 //! What a clip takes on a device, known before a weight is read.
 
+use std::collections::HashSet;
+
 use super::architecture::Architecture;
 use super::options::Clip;
 use super::stages::{self, DecoderState, SamplerState};
@@ -69,25 +71,25 @@ impl ClipPlan {
         let embeddings = Tensor::resident(DType::F32, &[tokens, width]);
         let text = stages::text(architecture, &embeddings, &prompt)?;
         let step = stages::step(architecture, &sampler, &prompt, negative.as_ref())?;
-        let first = stages::decode(architecture, &sampler.latents, &decoder, true)?;
-        let later = stages::decode(architecture, &sampler.latents, &decoder, false)?;
+        // A later latent frame takes more than the first, with all that it remembers of the frames before it.
+        let [_, latent_frames, _, _] = clip.latents;
+        let decode = stages::decode(architecture, &sampler.latents, &decoder, latent_frames == 1)?;
 
         let context_bytes: u64 = std::iter::once(&prompt)
             .chain(&negative)
             .map(|c| device_bytes([&c.rows]) + device_bytes(c.keys_values.iter().flat_map(|(k, v)| [k, v])))
             .sum();
         let state_bytes = device_bytes(&sampler.tensors());
-        let decoder_bytes = device_bytes(&decoder.tensors());
-        let later_is_used = clip.latents[1] > 1;
-        let mut stages = vec![
-            stage("text", &text, limits, weight_bytes + context_bytes + device_bytes([&embeddings]))?,
-            stage("step", &step, limits, weight_bytes + context_bytes + state_bytes)?,
-        ];
-        let decode = if later_is_used { &later } else { &first };
+        // A clip of one frame never reads the older half of the decoder's memory, so that it is not allocated.
+        let used: HashSet<u64> = decode.tensors().map(Tensor::id).collect();
+        let decoder_bytes = device_bytes(decoder.tensors().iter().filter(|t| used.contains(&t.id())));
         // Frames are read back one at a time, through a buffer that JavaScript can map.
         let readback = device_bytes(decoder.rgba.first());
-        let resident = weight_bytes + state_bytes + decoder_bytes + readback;
-        stages.push(stage("decode", decode, limits, resident)?);
+        let stages = vec![
+            stage("text", &text, limits, weight_bytes + context_bytes + device_bytes([&embeddings]))?,
+            stage("step", &step, limits, weight_bytes + context_bytes + state_bytes)?,
+            stage("decode", &decode, limits, weight_bytes + state_bytes + decoder_bytes + readback)?,
+        ];
         Ok(Self {
             weight_bytes,
             peak_bytes: stages.iter().map(|s| s.total_bytes).fold(0, u64::max),
