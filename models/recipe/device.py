@@ -18,6 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def prepare(args: argparse.Namespace) -> torch.device:
     """Sets threads and memory as `args` say, and gives the device."""
     torch.set_num_threads(args.threads)
+    if args.smoke:
+        torch.compiler.set_stance("force_eager")  # compiling takes longer than a few tiny steps
     if platform.libc_ver()[0] == "glibc":
         # Else glibc hands every large tensor back to the system and faults it in anew: 2-10 times slower for the renderer.
         libc = ctypes.CDLL("libc.so.6")

@@ -15,13 +15,12 @@ import copy
 from pathlib import Path
 
 import torch
-from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 from transformers import UMT5EncoderModel
 
 import device
 import flow
-import muon
+import quantised
 import text
 import training
 from latents import LatentPool
@@ -48,7 +47,7 @@ def teacher_step(
     guidance: float,
     substeps: int,
 ) -> Tensor:
-    """The velocity [n, 8, T, h, w] that leads from x at level start [n] to where the teacher's guided midpoint steps arrive at level end [n]."""
+    """The velocity [n, 12, T, h, w] that leads from x at level start [n] to where the teacher's guided midpoint steps arrive at level end [n]."""
     open_ = ~given
     at = x
     for i in range(substeps):
@@ -88,47 +87,22 @@ def main() -> None:
         args.steps, args.batch, args.pool = 2, 4, 16
     torch.manual_seed(args.seed)
 
-    teacher = WanTransformer3DModel.from_pretrained(args.teacher / "transformer").to(on).eval().requires_grad_(False)
-    encoder = UMT5EncoderModel.from_pretrained(args.teacher / "text_encoder").to(on).eval().requires_grad_(False)
+    teacher = quantised.load("transformer", args.teacher / "transformer").to(on).eval().requires_grad_(False)
+    encoder = UMT5EncoderModel.from_pretrained(args.teacher / "text_encoder").float().to(on).eval().requires_grad_(False)
     student = copy.deepcopy(teacher).train().requires_grad_(True)
-    average = training.Average(student, copy.deepcopy(teacher), args.ema)
-    optimisers = muon.optimisers(student.named_parameters(), args.lr)
-    state = {"step": 0, "position": 0}
-    path = args.run / "checkpoint.pt"
-    if saved := training.load(path, on):
-        student.load_state_dict(saved["student"])
-        average.copy.load_state_dict(saved["average"])
-        for optimiser, its in zip(optimisers, saved["optimisers"]):
-            optimiser.load_state_dict(its)
-        state = {k: saved[k] for k in state}
+    run = training.Run(args, on)
+    run.train(student, decay=args.ema)
     pool = LatentPool(
         load_vae(args.vae, on),
-        Stream(args.seed, args.fresh, args.size, args.frames, on, position=state["position"], chunk=args.chunk),
+        Stream(args.seed, args.fresh, args.size, args.frames, on, position=run.position, chunk=args.chunk),
         args.pool,
     )
-
-    def checkpoint() -> None:
-        training.save(
-            path,
-            {
-                "student": student.state_dict(),
-                "average": average.copy.state_dict(),
-                "optimisers": [o.state_dict() for o in optimisers],
-                **state,
-            },
-        )
 
     grid = levels(args.student_steps, on)
     with torch.no_grad():
         empty = text.encode(encoder, *text.tokenize([""], on))
-    clock = training.Clock(args.minutes, args.save_every)
     pool.renew(16 if args.smoke else min(args.pool, 768))
-    smooth = None
-    while state["step"] < args.steps and not clock.out_of_time():
-        step = state["step"]
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = args.lr * training.rate(step, args.steps, args.cooldown)
+    for _ in run.steps():
         pool.renew(args.fresh)
         clean, captions = pool.batch(args.batch)
         given = flow.given_frames(len(clean), clean.shape[2], on)
@@ -141,24 +115,12 @@ def main() -> None:
                 prompt = text.encode(encoder, *text.tokenize(captions, on))
                 target = teacher_step(teacher, x, start, end, given, prompt, empty, args.guidance, args.substeps)
             loss = flow.masked_error(flow.velocity(student, x, sigmas, prompt), target, given).mean()
-        loss.backward()
-        nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        for optimiser in optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        average.update(step)
-        state |= {"step": step + 1, "position": pool.stream.position}
-        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
-        if state["step"] % 25 == 0:
-            print(f"step {state['step']} loss {smooth:.4f}  {clock.seconds / 60:.1f} min", flush=True)
-        if clock.time_to_save():
-            checkpoint()
-    checkpoint()
+        run.update(loss, pool.stream.position)
     out = args.run / "export"
-    average.copy.save_pretrained(out / "transformer")
+    run.average.save_pretrained(out / "transformer")
     encoder.save_pretrained(out / "text_encoder")
     text.save(out / "tokenizer")
-    print(f"wrote {out} at step {state['step']} after {clock.seconds / 60:.1f} min")
+    print(f"wrote {out} at step {run.step} after {run.clock.seconds / 60:.1f} min")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from transformers import UMT5EncoderModel
 import device
 import flow
 import judge as judging
+import quantised
 import text
 import training
 import wan_vae
@@ -158,8 +159,8 @@ def main() -> None:
     if args.smoke:
         args.prompts, args.held_out, args.given, args.batch, args.steps = 3, 2, 2, 3, 2
     g = Generator(
-        WanTransformer3DModel.from_pretrained(args.model / "transformer").to(on).eval(),
-        UMT5EncoderModel.from_pretrained(args.model / "text_encoder").to(on).eval(),
+        quantised.load("transformer", args.model / "transformer").to(on).eval(),
+        UMT5EncoderModel.from_pretrained(args.model / "text_encoder").float().to(on).eval(),
         load_vae(args.vae, on),
         args.steps,
         args.guidance,

@@ -8,40 +8,12 @@ from __future__ import annotations
 
 import torch
 from diffusers import UniPCMultistepScheduler, WanTransformer3DModel
-from torch import Tensor, nn
+from torch import Tensor
 
-import text
-import wan_vae
+import wan_transformer
 
 SHIFT = 2.0
 TASK_SHARES = {"text": 0.55, "first frame": 0.20, "beginning": 0.15, "both ends": 0.10}
-
-
-def make_transformer(heads: int, head_dim: int, layers: int, ffn: int) -> WanTransformer3DModel:
-    """A Wan transformer with random weights; its first output is zero."""
-    model = WanTransformer3DModel(
-        patch_size=(1, 2, 2),
-        num_attention_heads=heads,
-        attention_head_dim=head_dim,
-        in_channels=wan_vae.LATENT_CHANNELS,
-        out_channels=wan_vae.LATENT_CHANNELS,
-        text_dim=text.WIDTH,
-        freq_dim=128,
-        ffn_dim=ffn,
-        num_layers=layers,
-        cross_attn_norm=True,
-        qk_norm="rms_norm_across_heads",
-        rope_max_seq_len=128,
-    )
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    nn.init.xavier_uniform_(model.patch_embedding.weight.flatten(1))
-    nn.init.normal_(model.condition_embedder.time_proj.weight, std=0.02)
-    nn.init.zeros_(model.proj_out.weight)
-    return model
 
 
 def given_frames(n: int, frames: int, on: torch.device) -> Tensor:
@@ -60,10 +32,8 @@ def draw_sigmas(n: int, on: torch.device) -> Tensor:
 
 
 def velocity(model: WanTransformer3DModel, x: Tensor, sigmas: Tensor, prompt: Tensor) -> Tensor:
-    """What the model says of latents x [n, 8, T, h, w] at noise levels [n, T], in 32 bit."""
-    n, _, frames, h, w = x.shape
-    timesteps = (sigmas * 1000)[:, :, None].expand(n, frames, h * w // 4).flatten(1)
-    return model(x, timesteps, prompt, return_dict=False)[0].float()
+    """What the model says of latents x [n, 12, T, h, w] at noise levels [n, T], in 32 bit."""
+    return wan_transformer.forward(model, x, sigmas * 1000, prompt)
 
 
 def noised(x: Tensor, noise: Tensor, sigmas: Tensor) -> Tensor:
@@ -109,7 +79,7 @@ def sample(
     given: Tensor | None = None,
     few: bool = False,
 ) -> Tensor:
-    """Latents [n, 8, T, h, w] from noise and encoded prompts, as diffusers' WanPipeline makes them with `expand_timesteps`.
+    """Latents [n, 12, T, h, w] from noise and encoded prompts, as diffusers' WanPipeline makes them with `expand_timesteps`.
 
     `clean` latents are taken where `given` [n, T] says so; `empty` is the encoding of the empty prompt, for guidance above 1.
     """

@@ -109,44 +109,20 @@ def main() -> None:
         args.steps, args.batch, args.eval_every = 2, 4, 2
     torch.manual_seed(args.seed)
     judge = Judge().to(on)
-    optimiser = torch.optim.AdamW(judge.parameters(), args.lr, weight_decay=0.02)
-    state = {"step": 0, "position": 0}
-    path = args.run / "checkpoint.pt"
-    if saved := training.load(path, on):
-        judge.load_state_dict(saved["judge"])
-        optimiser.load_state_dict(saved["optimiser"])
-        state = {k: saved[k] for k in state}
-
-    def checkpoint() -> None:
-        training.save(path, {"judge": judge.state_dict(), "optimiser": optimiser.state_dict(), **state})
-
-    stream = Stream(SEED, args.batch, 64, 17, on, position=state["position"], held_out=None, chunk=args.chunk)
-    clock = training.Clock(args.minutes, args.save_every)
-    while state["step"] < args.steps and not clock.out_of_time():
-        for group in optimiser.param_groups:
-            group["lr"] = args.lr * training.rate(state["step"], args.steps, args.cooldown)
+    run = training.Run(args, on)
+    run.train(judge, decay=0.995, weight_decay=0.02)
+    stream = Stream(SEED, args.batch, 64, 17, on, position=run.position, held_out=None, chunk=args.chunk)
+    for _ in run.steps():
         pictures, clips = next(stream)
         true = labels(clips, on)
         with device.mixed(on):
             logits = judge(roughened(pictures))
             loss = sum(F.cross_entropy(logits[q].float(), true[q], label_smoothing=0.02) for q in CLASSES)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
-        optimiser.step()
-        state |= {"step": state["step"] + 1, "position": stream.position}
-        if state["step"] % args.eval_every == 0:
-            judge.eval()
-            print(
-                f"step {state['step']} loss {loss.item():.3f}  {accuracy(judge, on, 8 if args.smoke else 300)}  {clock.seconds / 60:.1f} min",
-                flush=True,
-            )
-            judge.train()
-        if clock.time_to_save():
-            checkpoint()
-    checkpoint()
-    torch.save(judge.state_dict(), args.run / "judge.pt")
-    print(f"held-out renders: {accuracy(judge.eval(), on, 8 if args.smoke else 2000)}")
+        run.update(loss, stream.position)
+        if run.time_to_evaluate:
+            print(f"step {run.step} {accuracy(run.average, on, 8 if args.smoke else 300)}", flush=True)
+    torch.save(run.average.state_dict(), args.run / "judge.pt")
+    print(f"held-out renders: {accuracy(run.average, on, 8 if args.smoke else 2000)}")
 
 
 if __name__ == "__main__":

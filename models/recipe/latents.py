@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
+import device
 import wan_vae
 from render import Stream
 from world import Clip, reworded
@@ -30,7 +31,8 @@ class LatentPool:
         done = 0
         while done < count:
             pictures, clips = next(self.stream)
-            mean, _ = wan_vae.encode(self.vae, wan_vae.as_input(pictures))
+            with device.mixed(pictures.device):
+                mean, _ = wan_vae.encode(self.vae, wan_vae.as_input(pictures))
             fresh = wan_vae.normalised(self.vae, mean)
             done += len(fresh)
             if self.latents is None:
@@ -41,7 +43,7 @@ class LatentPool:
             self.oldest = (self.oldest + len(fresh)) % self.capacity
 
     def batch(self, count: int, *, stray: float = 0.06) -> tuple[Tensor, list[str]]:
-        """Latents [count, 8, T, h, w] of random clips of the pool, and a caption for each, worded anew."""
+        """Latents [count, 12, T, h, w] of random clips of the pool, and a caption for each, worded anew."""
         size = len(self.clips)
         ages = [self.rng.randrange(size) for _ in range(count)]
         first = self.oldest if size == self.capacity else 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-FPS = 8
+FPS = 12
 GRAVITY = 4.2
 
 
@@ -110,7 +110,7 @@ def pose(thing: str, motion: str, place: str, body: Body, frames: int, rng: rand
     elif name == "rise":
         # Buoyancy against drag: the speed nears its limit within half a second.
         travel = t - 0.5 * (1 - np.exp(-t / 0.5))
-        p.y = rng.uniform(0.66, 0.76) - rng.uniform(0.32, 0.4) * travel
+        p.y = rng.uniform(0.68, 0.76) - rng.uniform(0.4, 0.5) * travel
         sway = 2 * math.pi * t * 0.45 + rng.uniform(0, 6.28)
         p.x, p.angle = x + 0.035 * np.sin(sway), 0.1 * np.cos(sway)
     elif name == "drift":
@@ -125,7 +125,7 @@ def pose(thing: str, motion: str, place: str, body: Body, frames: int, rng: rand
         p.y = ground - p.r * body.foot if place != "space" else 0.52 * one
     elif name == "spin":
         p.y = np.minimum(rng.uniform(0.5, 0.56), ground - r * 1.2) * one
-        turn = rng.uniform(0.16, 0.2) * 2 * math.pi if thing == "box" else rng.uniform(0.3, 0.42) * 2 * math.pi
+        turn = rng.uniform(0.2, 0.26) * 2 * math.pi if thing == "box" else rng.uniform(0.3, 0.42) * 2 * math.pi
         p.angle = side * turn * t + rng.uniform(0, 6.28)
         p.r = p.r * 1.1
     elif name == "beat":
@@ -134,7 +134,7 @@ def pose(thing: str, motion: str, place: str, body: Body, frames: int, rng: rand
         p.r = r * (0.95 + 0.3 * rhythm)
     elif name == "jump":
         # Crouch, leap, land, settle.
-        start, apex = rng.uniform(0.35, 0.5), rng.uniform(0.3, 0.38)
+        start, apex = rng.uniform(0.2, 0.3), rng.uniform(0.3, 0.38)
         flight = 2 * math.sqrt(2 * apex / GRAVITY)
         s = np.clip(t - start, 0, flight)
         crouch = np.clip(1 - np.abs(t - start + 0.12) / 0.2, 0, 1) + np.clip(1 - np.abs(t - start - flight - 0.06) / 0.16, 0, 1)
@@ -160,27 +160,27 @@ def pose(thing: str, motion: str, place: str, body: Body, frames: int, rng: rand
     elif name == "sit":
         p.phase = 2 * math.pi * t * 0.8 + rng.uniform(0, 6.28)
     elif name == "sway":
-        p.angle = 0.28 * np.sin(2 * math.pi * t * 0.6 + rng.uniform(0, 6.28))
+        p.angle = 0.28 * np.sin(2 * math.pi * t * 0.8 + rng.uniform(0, 6.28))
     elif name in ("sail", "rock"):
-        swell = 2 * math.pi * t * 0.55 + rng.uniform(0, 6.28)
+        swell = 2 * math.pi * t * 0.75 + rng.uniform(0, 6.28)
         depth = 0.028 if name == "rock" else 0.014
         p.y = 0.6 + depth * np.sin(swell)
         p.angle = (0.2 if name == "rock" else 0.07) * np.cos(swell)
         if name == "sail":
             p.x = _crossing(rng, t, side)
     elif name == "take off":
-        lag = np.clip(t - rng.uniform(0.2, 0.35), 0, None)
-        p.y = rest - 0.31 * lag**2
-        p.power = np.clip(t * 5, 0.35, 1) * (0.88 + 0.12 * np.sin(t * 37))
+        lag = np.clip(t - rng.uniform(0.12, 0.22), 0, None)
+        p.y = rest - 0.46 * lag**2
+        p.power = np.clip(t * 5, 0.35, 1) * (0.88 + 0.12 * np.sin(t * 13))
     elif name == "land":
-        left = np.clip(rng.uniform(1.6, 1.8) - t, 0, None)
-        p.y = rest - 0.24 * left**2
-        p.power = np.clip(left * 4, 0, 1) * (0.88 + 0.12 * np.sin(t * 37))
+        left = np.clip(rng.uniform(1.05, 1.2) - t, 0, None)
+        p.y = rest - 0.44 * left**2
+        p.power = np.clip(left * 4, 0, 1) * (0.88 + 0.12 * np.sin(t * 13))
     elif name == "fly" and thing == "rocket":
         p.x = _crossing(rng, t, side)
         p.y = rng.uniform(0.42, 0.58) - 0.04 * u
         p.angle = side * (math.pi / 2 - 0.12) * one
-        p.power = 0.85 + 0.15 * np.sin(t * 37)
+        p.power = 0.85 + 0.15 * np.sin(t * 13)
     elif name == "fly" and thing == "bird":
         flap = 2 * math.pi * t * 1.45 + rng.uniform(0, 6.28)
         p.x, p.phase = _crossing(rng, t, side), flap
@@ -198,7 +198,7 @@ def pose(thing: str, motion: str, place: str, body: Body, frames: int, rng: rand
         p.phase = 2 * math.pi * t * 1.4 + rng.uniform(0, 6.28)
     elif name == "leap":
         # A throw from below the water line, the nose along the path.
-        over, apex = 1.75, rng.uniform(0.42, 0.5)
+        over, apex = 1.2, rng.uniform(0.42, 0.5)
         s = (t - rng.uniform(0.05, 0.15)) / over * 2 - 1
         p.y = 0.8 - apex * (1 - s * s)
         p.x = 0.5 + side * 0.26 * s

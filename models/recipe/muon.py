@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrices of [k, rows, columns], roughly, by Newton and Schulz' iteration."""
-    x = matrices.bfloat16() if matrices.is_cuda else matrices
+    """The nearest semi-orthogonal matrices of [k, rows, columns], roughly, by Newton and Schulz' iteration in bfloat16."""
+    x = matrices.bfloat16()
     tall = x.shape[1] > x.shape[2]
-    x = x.mT if tall else x
+    x = x.mT.contiguous() if tall else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
     return (x.mT if tall else x).to(matrices.dtype)
 
 

@@ -14,6 +14,9 @@ from torch import Tensor
 
 Colour = Tensor | tuple[float, float, float]
 
+# Pixels that an edge goes over. One would be as sharp as can be, and what a small VAE cannot keep.
+EDGE = 1.6
+
 
 def scalar(values: Tensor) -> Tensor:
     """[n, T] -> [n, T, 1, 1]"""
@@ -135,7 +138,7 @@ class Canvas:
         `px`: a pixel in the units of d (the world's if not given). `soft` widens the edge, in the units of d. `shade` [n, T, h, w] multiplies
         the colour, which is [n, 3] or three numbers; `alpha` is a number or [n, T, 1, 1].
         """
-        width = (self.px if px is None else px) + soft
+        width = (self.px if px is None else px) * EDGE + soft
         cover = (0.5 - d / width).clamp_(0, 1)
         if not isinstance(alpha, float) or alpha != 1.0:
             cover = cover * alpha

@@ -13,92 +13,65 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import training
 
 HERE = Path(__file__).parent
 
-# Arguments of each step by preset. A step that has finished has nothing left to do and only writes its export again.
-PRESETS: dict[str, dict[str, list[str]]] = {
+# Arguments of the trainings by preset. A step that has finished has nothing left to do and only writes its export again.
+PRESETS: dict[str, dict[str, str]] = {
     "cpu": {
-        "vae": ["--steps", "12000"],
-        "decoder": ["--steps", "2500", "--lr", "6e-4"],
-        "transformer": ["--steps", "12000"],
-        "judge": ["--steps", "4000"],
-        "distill": ["--steps", "1500"],
+        "vae": "--steps 12000",
+        "decoder": "--steps 2500 --lr 6e-4",
+        "transformer": "--steps 24000",
+        "judge": "--steps 2000",
+        "distill": "--steps 1500",
     },
     "cuda": {
-        "vae": ["--steps", "12000", "--batch", "32", "--lr", "2e-3", "--chunk", "1024"],
-        "decoder": ["--steps", "3000", "--batch", "32", "--lr", "8e-4", "--chunk", "1024"],
-        "transformer": [
-            "--steps",
-            "30000",
-            "--batch",
-            "256",
-            "--fresh",
-            "128",
-            "--pool",
-            "65536",
-            "--ema",
-            "0.9997",
-            "--chunk",
-            "1024",
-        ],
-        "judge": ["--steps", "6000", "--batch", "128", "--chunk", "1024"],
-        "distill": ["--steps", "4000", "--batch", "256", "--fresh", "64", "--pool", "65536", "--chunk", "1024"],
+        "vae": "--steps 12000 --batch 32 --chunk 1024",
+        "decoder": "--steps 3000 --batch 32 --lr 8e-4 --chunk 1024",
+        "transformer": "--steps 30000 --batch 256 --fresh 128 --pool 65536 --ema 0.9997 --chunk 1024",
+        "judge": "--steps 6000 --batch 128 --chunk 1024",
+        "distill": "--steps 4000 --batch 256 --fresh 64 --pool 65536 --chunk 1024",
     },
 }
 
+CHECKS = """
+world.py --count 0
+render.py
+tokenizer.py
+wan_transformer.py
+"""
+STEPS = """
+train_vae.py --run WORK/vae {vae}
+train_vae.py --run WORK/vae --phase decoder {decoder}
+train_transformer.py --run WORK/transformer --vae WORK/vae/export {transformer}
+judge.py --run WORK/judge {judge}
+evaluate.py --model WORK/transformer/export --vae WORK/vae/export --judge WORK/judge --out WORK/scores
+export.py --model WORK/transformer/export --vae WORK/vae/export --out WORK/model --quantised WORK/model_q8
+evaluate.py --model WORK/model_q8 --vae WORK/model_q8/vae --judge WORK/judge --out WORK/scores_q8
+card.py --model WORK/model_q8 --scores WORK/scores --quantised-scores WORK/scores_q8 --sheet WORK/scores_q8/sheet.png
+distill.py --run WORK/student --teacher WORK/transformer/export --vae WORK/vae/export {distill}
+evaluate.py --model WORK/student/export --vae WORK/vae/export --judge WORK/judge --out WORK/student_scores --few --steps 4 --guidance 1
+"""
+# What has neither threads to set nor a small version of itself.
+PLAIN = ("card.py",)
+SINGLE = ("world.py", "tokenizer.py", "wan_transformer.py")
 
-def steps(work: Path, preset: dict[str, list[str]], smoke: bool) -> list[tuple[str, list[str]]]:
-    """(program, arguments) in order."""
-    vae, model, student, judge = (work / part for part in ("vae", "transformer", "student", "judge"))
-    tiny = ["--smoke"] if smoke else []
-    exported = ["--vae", str(vae / "export")]
-    get = lambda name: preset.get(name, [])  # noqa: E731
-    few = ["--steps", "4", "--guidance", "1", "--few"]
-    found = [("world.py", ["--smoke", "--count", "0"]), ("render.py", ["--smoke"]), ("tokenizer.py", ["--smoke"])] if smoke else []
-    return found + [
-        ("train_vae.py", ["--run", str(vae), *get("vae"), *tiny]),
-        ("train_vae.py", ["--run", str(vae), "--phase", "decoder", *get("decoder"), *tiny]),
-        ("train_transformer.py", ["--run", str(model), *exported, *get("transformer"), *tiny]),
-        ("judge.py", ["--run", str(judge), *get("judge"), *tiny]),
-        ("evaluate.py", ["--model", str(model / "export"), *exported, "--judge", str(judge), "--out", str(work / "scores"), *tiny]),
-        ("distill.py", ["--run", str(student), "--teacher", str(model / "export"), *exported, *get("distill"), *tiny]),
-        (
-            "evaluate.py",
-            [
-                "--model",
-                str(student / "export"),
-                *exported,
-                "--judge",
-                str(judge),
-                "--out",
-                str(work / "student_scores"),
-                *few,
-                *tiny,
-            ],
-        ),
-        (
-            "export.py",
-            ["--model", str(model / "export"), *exported, "--scores", str(work / "scores"), "--out", str(work / "model"), *tiny],
-        ),
-        (
-            "export.py",
-            [
-                "--model",
-                str(student / "export"),
-                *exported,
-                "--scores",
-                str(work / "student_scores"),
-                "--out",
-                str(work / "student_model"),
-                *few,
-                *tiny,
-            ],
-        ),
-    ]
+
+def commands(work: Path, preset: dict[str, str], threads: int, smoke: bool) -> list[list[str]]:
+    """Programs with their arguments, in order."""
+    found = []
+    for line in filter(None, ((CHECKS if smoke else "") + STEPS).splitlines()):
+        program, *arguments = line.format_map(defaultdict(str, preset)).replace("WORK", str(work)).split()
+        if smoke and program not in PLAIN:
+            arguments.append("--smoke")
+        if program not in PLAIN + SINGLE:
+            arguments += ["--threads", str(threads)]
+        found.append([program, *arguments])
+    return found
 
 
 def main() -> None:
@@ -110,13 +83,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch) if args.smoke else training.WORK
         preset = {} if args.smoke else PRESETS[args.preset]
-        for program, arguments in steps(work, preset, args.smoke):
+        for program, *arguments in commands(work, preset, args.threads, args.smoke):
             start = time.monotonic()
             print(f"== {program} {' '.join(arguments)}", flush=True)
-            threads = ["--threads", str(args.threads)] if program not in ("world.py", "tokenizer.py") else []
-            subprocess.run(
-                [sys.executable, str(HERE / program), *arguments, *threads], check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-            )
+            environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+            subprocess.run([sys.executable, str(HERE / program), *arguments], check=True, env=environment)
             print(f"== {time.monotonic() - start:.0f} s", flush=True)
 
 

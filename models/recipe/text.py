@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 import tokenizer
@@ -50,7 +50,10 @@ def tokenize(prompts: list[str], on: torch.device | str) -> tuple[Tensor, Tensor
 
 def encode(encoder: UMT5EncoderModel, ids: Tensor, mask: Tensor) -> Tensor:
     """[n, MAX_SEQUENCE_LENGTH, WIDTH], zero after each prompt's end, as diffusers' WanPipeline has it."""
-    return encoder(ids, mask).last_hidden_state * mask[..., None]
+    longest = int(mask.sum(1).max())
+    ids, mask = ids[:, :longest], mask[:, :longest]
+    found = encoder(ids, mask).last_hidden_state * mask[..., None]
+    return nn.functional.pad(found, (0, 0, 0, MAX_SEQUENCE_LENGTH - longest))
 
 
 def save(folder: Path) -> None:

@@ -12,8 +12,6 @@ transformer's are.
 from __future__ import annotations
 
 import argparse
-import copy
-import math
 from pathlib import Path
 
 import torch
@@ -21,7 +19,7 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 import device
-import muon
+import quantised
 import training
 import wan_vae
 from render import Stream, contact_sheet, render
@@ -36,9 +34,9 @@ def psnr(made: Tensor, true: Tensor) -> Tensor:
 
 
 def reconstruction_loss(made: Tensor, true: Tensor) -> Tensor:
-    """L1, up to four times heavier where a clip moves, and L1 of the differences along time, height and width."""
+    """L1, up to four times heavier where a clip moves; L1 of the differences along time, height and width; and the mean square."""
     moving = ((true - true.mean(2, keepdim=True)).abs().amax(1, keepdim=True) / 0.3).clamp(0, 1)
-    loss = ((made - true).abs() * (1 + 3 * moving)).mean()
+    loss = ((made - true).abs() * (1 + 3 * moving)).mean() + 2 * ((made - true) ** 2).mean()
     for axis in (2, 3, 4):
         loss = loss + (made.diff(dim=axis) - true.diff(dim=axis)).abs().mean()
     return loss
@@ -46,7 +44,7 @@ def reconstruction_loss(made: Tensor, true: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate(vae: AutoencoderKLWan, size: int, on: torch.device, count: int = 48) -> tuple[Tensor, Tensor, Tensor]:
-    """PSNR [count] of the reconstructions of clips from a stream that no training uses, with the mean and deviation [8] of their latents."""
+    """PSNR [count] of the reconstructions of clips from a stream that no training uses, with the mean and deviation [12] of their latents."""
     scores, latents = [], []
     for start in range(0, count, 12):
         true = render([sample(HELD_OUT_STREAM, start + i, held_out=None) for i in range(min(12, count - start))], size, 17, on)
@@ -89,7 +87,7 @@ def main() -> None:
     training.add_arguments(parser, name="vae", steps=10_000, batch=4, lr=2e-3)
     parser.add_argument("--phase", choices=("joint", "decoder"), default="joint")
     parser.add_argument("--init", type=Path, help="start from this exported VAE, which must have the same widths")
-    parser.add_argument("--base", type=int, default=32, help="encoder width")
+    parser.add_argument("--base", type=int, default=24, help="encoder width")
     parser.add_argument("--decoder", type=int, default=32, help="decoder width")
     parser.add_argument("--kl", type=float, default=3e-4, help="weight of the KL term")
     parser.add_argument(
@@ -105,111 +103,61 @@ def main() -> None:
         args.steps, args.eval_every, args.batch = 3, 3, 2
     torch.manual_seed(args.seed)
 
-    path = args.run / "checkpoint.pt"
-    saved = training.load(path, on)
+    run = training.Run(args, on, {"phase": "joint", "init": bool(args.init)})
     vae = wan_vae.make(args.base, args.decoder)
-    if args.init and saved is None:
-        source = AutoencoderKLWan.from_pretrained(args.init)
+    if args.init and run.saved is None:
+        source = quantised.load("vae", args.init)
         if (source.config.base_dim, source.config.decoder_base_dim) != (args.base, args.decoder):
             parser.error(f"{args.init} has widths {source.config.base_dim} and {source.config.decoder_base_dim}")
         vae.load_state_dict(source.state_dict())
     vae = wan_vae.channels_last(vae).to(on)
-    average = training.Average(vae, copy.deepcopy(vae), args.ema)
-    state = {"step": 0, "position": 0, "phase": "joint", "init": bool(args.init)}
-    if saved:
-        vae.load_state_dict(saved["vae"])
-        average.copy.load_state_dict(saved["average"])
-        state = {k: saved[k] for k in state}
     if args.sheet:
-        sheet(average.copy, args.sheet, args.size, on)
+        vae.load_state_dict(run.saved["average"])
+        sheet(vae, args.sheet, args.size, on)
         return
-
+    if args.phase == "joint" and run.kept["phase"] == "decoder":
+        print("this run's encoder is finished: --phase decoder goes on with it")
+        return
     if args.phase == "decoder":
-        if state["phase"] == "joint":  # begins where the averaged weights of the joint phase are
-            vae.load_state_dict(average.copy.state_dict())
-            state |= {"step": 0, "phase": "decoder"}
-            saved = None
+        if run.kept["phase"] == "joint":  # begins where the averaged weights of the joint phase are
+            if run.saved:
+                vae.load_state_dict(run.saved["average"])
+            run.saved, run.step, run.kept["phase"] = None, 0, "decoder"
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
         measure_latents(vae, args.size, on, 16 if args.smoke else 256)
-    elif state["phase"] == "decoder":
-        print("this run's encoder is finished: --phase decoder goes on with it")
-        return
-    optimisers = muon.optimisers([(n, p) for n, p in vae.named_parameters() if p.requires_grad], args.lr)
-    if saved:
-        for optimiser, its in zip(optimisers, saved["optimisers"]):
-            optimiser.load_state_dict(its)
+    started = args.phase == "decoder" or run.kept["init"]
+    run.train(vae, decay=args.ema, head_start=500 if started else 0)
 
-    def checkpoint() -> None:
-        training.save(
-            path,
-            {
-                "vae": vae.state_dict(),
-                "average": average.copy.state_dict(),
-                "optimisers": [o.state_dict() for o in optimisers],
-                **state,
-            },
-        )
-
-    print(
-        f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, phase {args.phase}, from step {state['step']}",
-        flush=True,
-    )
-    clock = training.Clock(args.minutes, args.save_every)
-    stream = Stream(args.seed, args.batch, args.size, 17, on, position=state["position"], chunk=args.chunk)
-    smooth, done = None, 0
-    trained = [p for p in vae.parameters() if p.requires_grad]
-    while state["step"] < args.steps and not clock.out_of_time():
-        step = state["step"]
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = args.lr * training.rate(step, args.steps, args.cooldown)
+    stream = Stream(args.seed, args.batch, args.size, 17, on, position=run.position, chunk=args.chunk)
+    for step in run.steps():
         pictures, _ = next(stream)
-        # Half of the steps see windows of nine frames, which begin anywhere in a clip: every moment can be a first frame.
-        if step % 2:
+        # Most steps see windows of nine frames, which begin anywhere in a clip: every moment can be a first frame.
+        if step % 4:
             start = int(torch.randint(0, 9, ()))
             pictures = pictures[:, start : start + 9]
         true = wan_vae.as_input(pictures)
         with device.mixed(on):
             if args.phase == "joint":
                 mean, log_variance = wan_vae.encode(vae, true)
-                kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
-                warm = 1.0 if state["init"] else min(1.0, step / 300)
+                warm = 1.0 if started else min(1.0, step / 300)
+                kl = warm * 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
                 latents = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() * warm
             else:
                 with torch.no_grad():
                     mean, _ = wan_vae.encode(vae, true)
-                kl, warm = mean.new_zeros(()), 0.0
+                kl = 0.0
                 _, std = wan_vae.statistics(vae, mean)
                 level = torch.rand(len(mean), 1, 1, 1, 1, device=on) * args.noise
                 latents = mean + torch.randn_like(mean) * std * level
             made = wan_vae.decode(vae, latents)
-        loss = reconstruction_loss(made, true) + args.kl * min(1.0, warm) * kl
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        for optimiser in optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        average.update(step if not state["init"] else step + 500)
-        state |= {"step": step + 1, "position": stream.position}
-        done += args.batch
-        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
-        if state["step"] % 50 == 0:
-            print(
-                f"step {state['step']} loss {smooth:.4f} kl {kl.item():.2f}  {done / clock.seconds:.1f} clips/s  {clock.seconds / 60:.1f} min",
-                flush=True,
-            )
-        if state["step"] % args.eval_every == 0:
-            scores, _, _ = evaluate(average.copy, args.size, on, 4 if args.smoke else 48)
+        run.update(reconstruction_loss(made, true) + args.kl * kl, stream.position)
+        if run.time_to_evaluate:
+            scores, _, _ = evaluate(run.average, args.size, on, 4 if args.smoke else 48)
             low = scores.sort().values[: max(1, len(scores) // 10)].mean()
-            print(f"step {state['step']} held-out PSNR {scores.mean():.2f} dB, worst tenth {low:.2f} dB", flush=True)
-        if clock.time_to_save():
-            checkpoint()
-    checkpoint()
-    if not math.isfinite(smooth or 0.0):
-        raise SystemExit("the loss is not finite")
-    write(average.copy, args.run / "export", args.size, on, 16 if args.smoke else 256)
-    print(f"wrote {args.run / 'export'} at step {state['step']} after {clock.seconds / 60:.1f} min")
+            print(f"step {run.step} held-out PSNR {scores.mean():.2f} dB, worst tenth {low:.2f} dB", flush=True)
+    write(run.average, args.run / "export", args.size, on, 16 if args.smoke else 256)
+    print(f"wrote {args.run / 'export'} at step {run.step} after {run.clock.seconds / 60:.1f} min")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The VAE: its configuration, and forwards over whole clips.
 
 diffusers' AutoencoderKLWan encodes and decodes chunk by chunk with caches. Without caches the same layers see the clip at once, which gives
-the same values (to 3e-6) in one differentiable pass. Only the resampling layers must be told where the first frame is.
+the same values (to 3e-6) in one differentiable pass. The resampling layers must be told where the first frame is; convolutions and norms are
+given cheaper forms, which take a step of training from 180 to 145 ms a clip on two cores.
 """
 
 from __future__ import annotations
@@ -10,10 +11,16 @@ import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders import autoencoder_kl_wan as wan
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-LATENT_CHANNELS = 8
+LATENT_CHANNELS = 12
+
+# One kernel for each width and precision, with and without gradients.
+torch._dynamo.config.recompile_limit = 64
 
 _chunked_resample = wan.WanResample.forward
+_chunked_convolution = wan.WanCausalConv3d.forward
+_chunked_block = wan.WanResidualBlock.forward
 
 
 def _resample(self: wan.WanResample, x: Tensor, feat_cache: list | None = None, feat_idx: list[int] = [0]) -> Tensor:  # noqa: B006
@@ -33,11 +40,41 @@ def _resample(self: wan.WanResample, x: Tensor, feat_cache: list | None = None, 
     return x
 
 
+def _convolution(self: wan.WanCausalConv3d, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
+    """WanCausalConv3d.forward; without a cache only the time axis is padded by a copy."""
+    if cache_x is not None:
+        return _chunked_convolution(self, x, cache_x)
+    _, right, _, bottom, before, _ = self._padding
+    if before:
+        x = F.pad(x, (0, 0, 0, 0, before, 0))
+    return F.conv3d(x, self.weight, self.bias, self.stride, (0, bottom, right))
+
+
+@torch.compile(dynamic=True)
+def _norm_silu(x: Tensor, gamma: Tensor, scale: float, to: torch.dtype) -> Tensor:
+    """WanRMS_norm and SiLU as one kernel: in eager mode they cost more than the convolutions."""
+    y = x.float()
+    y = y * torch.rsqrt((y * y).sum(1, keepdim=True).clamp_min(1e-24)) * (gamma * scale)
+    return F.silu(y).to(to)
+
+
+def _block(self: wan.WanResidualBlock, x: Tensor, feat_cache: list | None = None, feat_idx: list[int] = [0]) -> Tensor:  # noqa: B006
+    """WanResidualBlock.forward; without a cache, norms are fused."""
+    if feat_cache is not None:
+        return _chunked_block(self, x, feat_cache, feat_idx)
+    kind = x.device.type
+    to = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    y = self.conv1(_norm_silu(x, self.norm1.gamma, self.norm1.scale, to))
+    return self.conv2(_norm_silu(y, self.norm2.gamma, self.norm2.scale, to)) + self.conv_shortcut(x)
+
+
 wan.WanResample.forward = _resample
+wan.WanCausalConv3d.forward = _convolution
+wan.WanResidualBlock.forward = _block
 
 
-def make(base: int = 32, decoder: int = 32) -> AutoencoderKLWan:
-    """A residual VAE with random weights: 8 x 8 x 4 pixels and frames to a latent of 8 channels."""
+def make(base: int = 24, decoder: int = 32) -> AutoencoderKLWan:
+    """A residual VAE with random weights: 8 x 8 x 4 pixels and frames to a latent of 12 channels."""
     vae = AutoencoderKLWan(
         base_dim=base,
         decoder_base_dim=decoder,
@@ -83,7 +120,7 @@ def as_pictures(x: Tensor) -> Tensor:
 
 
 def encode(vae: AutoencoderKLWan, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and log variance [n, 8, 1 + (T-1)/4, S/8, S/8] of a clip [n, 3, T, S, S] in [-1, 1]."""
+    """Mean and log variance [n, 12, 1 + (T-1)/4, S/8, S/8] of a clip [n, 3, T, S, S] in [-1, 1]."""
     moments = vae.quant_conv(vae.encoder(wan.patchify(x, vae.config.patch_size)))
     mean, log_variance = moments.float().chunk(2, 1)
     return mean, log_variance.clamp(-12, 4)

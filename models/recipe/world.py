@@ -382,10 +382,7 @@ def caption(
     if "little " in name and colour in words:
         words = f"little {colour} {name.removeprefix('little ')}"
     third, ing = _pick(rng, motion.verbs)
-    in_water = thing == "boat" or (thing == "fish" and place == "sea")
-    where = _pick(rng, AFLOAT if in_water else PLACES[place])
-    if thing == "fish" and place == "sea":
-        where = ""
+    where = _pick(rng, where_phrases(thing, place))
     if rng.random() < 0.05 * omitted:
         where = ""
     spoken = time != "day" or (place in OUTDOORS and rng.random() < 0.12)
@@ -432,26 +429,27 @@ def reworded(clip: Clip, rng: random.Random, *, stray: float = 0.0) -> str:
     return text
 
 
+def where_phrases(thing: str, place: str) -> tuple[str, ...]:
+    """How a caption can say where: things in the water are not above it, and whoever leaps out of the water has said it."""
+    if thing == "boat":
+        return AFLOAT
+    return ("",) if thing == "fish" and place == "sea" else PLACES[place]
+
+
 def words() -> dict:
-    """The grammar for the page: what can be chosen, and what goes with what."""
+    """The grammar for the page, which makes "a COLOUR THING MOTION PLACE TIME, CAMERA" of it: what there is, and what goes with what."""
     things = {}
     for name, thing in THINGS.items():
-        motions = {}
-        for key, motion in thing.motions.items():
-            motions[key] = {"phrase": motion.verbs[0][0], "places": list(motion.places), "camera": motion.camera}
-        things[name] = {"names": sorted(set(thing.names)), "motions": motions}
-    places = {}
-    for name, phrases in PLACES.items():
-        times = {t: colours_for(name, t) for t in times_for(name)}
-        places[name] = {"phrase": phrases[0], "colours": times}
+        things[name] = {}
+        for motion in thing.motions.values():
+            places = {place: where_phrases(name, place)[0] for place in motion.places}
+            things[name][motion.verbs[0][0]] = {"places": places, "camera": motion.camera}
     return {
+        "colours": {c: [round(v, 3) for v in rgb] for c, rgb in COLOURS.items()},
         "things": things,
-        "places": places,
-        "afloat": AFLOAT[0],
+        "places": {name: {t: colours_for(name, t) for t in times_for(name)} for name in PLACES},
         "times": {t: "" if t == "day" else p[0] for t, p in TIMES.items()},
         "cameras": {c: p[0] if p else "" for c, p in CAMERAS.items()},
-        "colours": {c: [round(v, 3) for v in rgb] for c, rgb in COLOURS.items()},
-        "held_out": {"colours": sorted(map(list, HELD_OUT_COLOURS)), "places": sorted(map(list, HELD_OUT_PLACES))},
     }
 
 
@@ -476,7 +474,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="check the grammar on ten thousand clips")
     args = parser.parse_args()
     if args.words:
-        args.words.write_text(json.dumps(words(), indent=1) + "\n")
+        args.words.write_text(json.dumps(words()) + "\n")
     if args.smoke:
         known = set(vocabulary())
         for i in range(10_000):
