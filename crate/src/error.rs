@@ -93,7 +93,7 @@ pub enum Error {
 
     /// A tensor has a number format that cannot be read.
     #[error(
-        "tensor {tensor} of {component} is stored as {found}; F32, F16 and BF16 are supported: convert it first"
+        "tensor {tensor} of {component} is stored as {found}; F32, F16, BF16 and Q8_0 are supported: convert it first"
     )]
     TensorDtype {
         /// Component folder.

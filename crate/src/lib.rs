@@ -10,7 +10,7 @@
 //!
 //! # async fn clip() -> kinetoscope::Result<()> {
 //! let executor = Rc::new(Executor::open(DeviceChoice::Auto, &GpuOptions::default()).await?);
-//! let source = Rc::new(FolderSource::new("models/interim"));
+//! let source = Rc::new(FolderSource::new("models/small"));
 //! let cancel = CancelFlag::new();
 //! let model = Rc::new(Model::load(source, executor, &cancel, &mut |_| {}).await?);
 //! let options = GenerateOptions { prompt: "a red ball bounces on green grass".into(), ..Default::default() };

@@ -125,6 +125,7 @@ export const test = base.extend<{ kinetoscope: Kinetoscope }, { server: Server }
         "/lib/": folder("../../www/dist-lib"),
         "/golden/": folder("../golden"),
         "/blank/": folder("blank"),
+        "/mediabunny/": folder("../../www/node_modules/mediabunny/dist/bundles"),
       });
       await use(server);
       server.close();

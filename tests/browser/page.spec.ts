@@ -41,7 +41,7 @@ test("makes a clip from a prompt, and saves it", async ({ kinetoscope, page, ser
     await new Promise((resolve, reject) => {
       video.onseeked = resolve;
       video.onerror = () => reject(new Error(video.error?.message));
-      video.onloadeddata = () => (video.currentTime = 1);
+      video.onloadeddata = () => (video.currentTime = 8.5 / 12);
     });
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
@@ -55,8 +55,8 @@ test("makes a clip from a prompt, and saves it", async ({ kinetoscope, page, ser
       rgba,
     };
   }, bytes.toString("base64"));
-  expect(video.duration).toBeCloseTo(17 / 8, 1);
-  // The frame shown at one second, but for what the codec loses.
+  expect(video.duration).toBeCloseTo(17 / 12, 1);
+  // The frame shown in the middle, but for what the codec loses.
   expect(middle && difference(video, middle)).toBeLessThan(8);
 });
 
@@ -111,7 +111,7 @@ test("a model that is not there is an error", async ({ kinetoscope, page, server
 });
 
 test("a missing file is named, and another try finds it", async ({ kinetoscope, page, server }) => {
-  const file = "/models/interim/vae/config.json";
+  const file = "/models/small/vae/config.json";
   server.handlers.set(file, (_, response) => response.writeHead(404).end());
   await page.goto(onWebGpu(server.url));
   await expect(kinetoscope.alert).toContainText("vae/config.json is missing");
@@ -123,26 +123,26 @@ test("a missing file is named, and another try finds it", async ({ kinetoscope, 
 
 test("a truncated file is named", async ({ kinetoscope, page, server }) => {
   const whole = await readFile(
-    new URL("../../models/interim/vae/diffusion_pytorch_model.safetensors", import.meta.url),
+    new URL("../../models/small/vae/diffusion_pytorch_model.gguf", import.meta.url),
   );
-  server.handlers.set("/models/interim/vae/diffusion_pytorch_model.safetensors", (request, response) => {
+  server.handlers.set("/models/small/vae/diffusion_pytorch_model.gguf", (request, response) => {
     // A host without ranges, with the file cut in the middle.
     const cut = whole.subarray(0, whole.length / 2);
     response.writeHead(200, { "content-length": cut.length });
     response.end(request.method === "HEAD" ? undefined : cut);
   });
   await page.goto(onWebGpu(server.url));
-  await expect(kinetoscope.alert).toContainText("vae/diffusion_pytorch_model.safetensors is truncated");
+  await expect(kinetoscope.alert).toContainText("vae/diffusion_pytorch_model.gguf is truncated");
 });
 
 test("a host without ranges serves the model too", async ({ kinetoscope, page, server }) => {
   for (const path of [
-    "text_encoder/model",
-    "transformer/diffusion_pytorch_model",
-    "vae/diffusion_pytorch_model",
+    "text_encoder/model.safetensors",
+    "transformer/diffusion_pytorch_model.gguf",
+    "vae/diffusion_pytorch_model.gguf",
   ]) {
-    const bytes = await readFile(new URL(`../../models/interim/${path}.safetensors`, import.meta.url));
-    server.handlers.set(`/models/interim/${path}.safetensors`, (request, response) => {
+    const bytes = await readFile(new URL(`../../models/small/${path}`, import.meta.url));
+    server.handlers.set(`/models/small/${path}`, (request, response) => {
       response.writeHead(200, { "content-length": bytes.length });
       response.end(request.method === "HEAD" ? undefined : bytes);
     });
@@ -301,4 +301,27 @@ test("the main thread has no task over 50 ms while a clip is made", async ({ kin
   // Long enough for the observer to hear of the last task.
   await page.waitForTimeout(500);
   expect((await longTasks()).slice(1)).toEqual([]);
+});
+
+test("the words that the model knows make a prompt", async ({ kinetoscope, page, server }) => {
+  await page.goto(onWebGpu(server.url));
+  await kinetoscope.ready();
+  const words = page.getByRole("group", { name: "Or choose the words" });
+  await words.getByLabel("Thing").selectOption("cat");
+  await words.getByLabel("Motion").selectOption("sits");
+  await words.getByLabel("Place").selectOption("snow");
+  await words.getByLabel("Colour").selectOption("orange");
+  await words.getByLabel("Time").selectOption("night");
+  await words.getByLabel("Camera").selectOption("zoom in");
+  await expect(kinetoscope.prompt).toHaveValue(
+    "an orange cat sits in the snow at night, the camera zooms in",
+  );
+  // What does not go together goes: a fish neither sits nor is it found in the snow.
+  await words.getByLabel("Thing").selectOption("fish");
+  await expect(kinetoscope.prompt).toHaveValue("an orange fish swims to the right underwater");
+  await words.getByRole("button", { name: "Surprise me" }).click();
+  await expect(kinetoscope.prompt).not.toHaveValue("an orange fish swims to the right underwater");
+  const example = page.locator("#examples button").first();
+  await example.click();
+  await expect(kinetoscope.prompt).toHaveValue(await example.innerText());
 });

@@ -4,8 +4,8 @@
     python make_goldens.py wan21 clean  # only these
 
 Versions: requirements.txt (torch 2.15.0, diffusers 0.42.1, transformers 5.23.0). CPU, f32, one thread: two runs on
-one machine give the same bytes. The pipelines must be there: make_pipelines.py for the tiny ones, models/interim of
-the repository for `interim`.
+one machine give the same bytes. The pipelines must be there: make_pipelines.py for the tiny ones, models/small of
+the repository for `small`, whose quantised weights models/recipe/quantised.py widens for diffusers.
 """
 
 import argparse
@@ -21,15 +21,20 @@ from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, UniPCMu
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from safetensors.torch import save_file
 
-from cases import CASES, GOLDEN, INTERIM, REPOSITORY, Clip
+from cases import CASES, GOLDEN, REPOSITORY, SMALL, Clip
+from modes import modes
 from prompts import CLEAN, TOKENS
+
+sys.path.append(str(REPOSITORY / "models" / "recipe"))
+import quantised
 
 Tensors = dict[str, torch.Tensor]
 
 
 def load(folder) -> WanPipeline:
     """A pipeline with its stored weights widened to f32, on the CPU."""
-    pipeline = WanPipeline.from_pretrained(folder, dtype=torch.float32)
+    components = {kind: quantised.load(kind, folder / kind) for kind in quantised.CLASSES}
+    pipeline = WanPipeline.from_pretrained(folder, dtype=torch.float32, **components)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -247,9 +252,9 @@ def describe(pipeline: WanPipeline, clip: Clip, name: str, folder: str) -> dict:
 
 def make_case(name: str) -> None:
     """Everything in <name>/ but the pipeline."""
-    interim = name == "interim"
-    clip = INTERIM if interim else CASES[name].clip
-    folder = REPOSITORY / "models" / "interim" if interim else GOLDEN / name / "pipeline"
+    shipped = name == "small"
+    clip = SMALL if shipped else CASES[name].clip
+    folder = REPOSITORY / "models" / "small" if shipped else GOLDEN / name / "pipeline"
     if not folder.is_dir():
         sys.exit(f"{name}: there is no pipeline in {folder}")
     target = GOLDEN / name
@@ -262,10 +267,11 @@ def make_case(name: str) -> None:
     write_tensors(target / "golden.safetensors", golden | {"frames": golden["frames"].half()})
     write_json(target / "case.json", describe(pipeline, clip, name, os.path.relpath(folder, target)))
     write_json(target / "tokens.json", tokens(pipeline))
-    if not interim:
+    if not shipped:
         write_tensors(target / "parts.safetensors", parts(name, pipeline))
         if size := CASES[name].encode_size:
             write_tensors(target / "encode.safetensors", encoded(pipeline.vae, *size))
+            write_tensors(target / "modes.safetensors", modes(pipeline, clip))
 
 
 SHARED = {
@@ -278,7 +284,7 @@ SHARED = {
 
 
 def main() -> None:
-    every = [*SHARED, *CASES, "interim"]
+    every = [*SHARED, *CASES, "small"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", help=f"which: {', '.join(every)}; all by default")
     what = parser.parse_args().what or every

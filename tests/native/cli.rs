@@ -195,6 +195,82 @@ fn what_cannot_be_made() {
 }
 
 #[test]
+fn a_clip_is_made_from_pictures() {
+    let scratch = Scratch::new();
+    let model = scratch.model();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let frames = scratch.path("frames");
+    succeeded(&generate(&model, &frames, &[]));
+    let picture = text(&frames.join("frame-0000.png"));
+    let first_frame = |out: &str, more: &[&str]| {
+        let output = generate(&model, &scratch.path(out), more);
+        succeeded(&output);
+        (fs::read(scratch.path(out).join("frame-0000.png")).unwrap(), stderr(&output))
+    };
+    // What is given at the beginning decides the first frame, whatever the seed.
+    let (one, _) = first_frame("a", &["--image", &picture]);
+    let (other, _) = first_frame("b", &["--image", &picture, "--seed", "1"]);
+    assert!(one == other);
+    let (same, _) = first_frame("c", &["--given", &format!("0={picture}"), "--seed", "2"]);
+    assert!(one == same);
+    let (at_the_end, _) = first_frame("d", &["--given", &format!("-1={picture}")]);
+    assert!(one != at_the_end);
+    // All five frames, then three: the last two share a latent frame with those to be made.
+    let (_, notes) = first_frame("e", &["--given", &format!("0={}", text(&frames))]);
+    assert!(!notes.contains("made anew"), "{notes}");
+    fs::remove_file(frames.join("frame-0003.png")).unwrap();
+    fs::remove_file(frames.join("frame-0004.png")).unwrap();
+    let (_, notes) = first_frame("f", &["--given", &format!("0={}", text(&frames))]);
+    assert!(notes.contains("2 of the given frames are made anew"), "{notes}");
+
+    // A clip that is changed: its length is the clip's, its size need not be.
+    let gif = scratch.path("clip.gif");
+    succeeded(&generate(&model, &gif, &["--width", "96"]));
+    let (kept, _) = first_frame("g", &["--video", &text(&gif), "--strength", "0"]);
+    let mask = scratch.path("mask.png");
+    image::GrayImage::new(64, 32).save(&mask).unwrap();
+    let masked = ["--video", &text(&gif), "--mask", &text(&mask), "--strength", "1"];
+    assert!(kept == first_frame("h", &masked).0);
+    assert!(kept != first_frame("i", &["--video", &text(&gif), "--strength", "1"]).0);
+}
+
+#[test]
+fn pictures_that_cannot_be_used() {
+    let scratch = Scratch::new();
+    let model = scratch.model();
+    let bad = |more: &[&str]| generate(&model, &scratch.path("a"), more);
+    let picture = scratch.path("picture.png");
+    image::RgbImage::new(64, 32).save(&picture).unwrap();
+    let picture = picture.to_str().unwrap();
+    let text = scratch.path("text.png");
+    fs::write(&text, "no picture").unwrap();
+    let (empty, text) = (scratch.path("empty"), text.to_str().unwrap());
+    fs::create_dir(&empty).unwrap();
+    failed(&bad(&["--image", "/none.png"]), "read_failed", &["/none.png"]);
+    failed(&bad(&["--image", text]), "file_invalid", &["text.png"]);
+    failed(&bad(&["--video", empty.to_str().unwrap()]), "file_invalid", &["no PNG"]);
+    let at = |at: &str| format!("{at}={picture}");
+    failed(&bad(&["--given", &at("5")]), "option_invalid", &["given[0]", "5 frames", "1 at 5"]);
+    failed(&bad(&["--given", &at("-6")]), "option_invalid", &["given[0]"]);
+    failed(&bad(&["--image", picture, "--given", &at("0")]), "option_invalid", &["given[1]", "given[0]"]);
+    failed(&bad(&["--video", picture]), "option_invalid", &["video", "5 frames", "1 frames"]);
+    failed(
+        &bad(&["--video", picture, "--frames", "1", "--strength", "1.5"]),
+        "option_invalid",
+        &["strength"],
+    );
+    for usage in [
+        &["--image", picture, "--video", picture][..],
+        &["--mask", picture],
+        &["--strength", "0.5"],
+        &["--given", "first"],
+        &["--fit", "squeeze"],
+    ] {
+        assert_eq!(bad(usage).status.code(), Some(2), "{usage:?}");
+    }
+}
+
+#[test]
 fn a_request_that_fails_writes_nothing() {
     let scratch = Scratch::new();
     let model = scratch.model();

@@ -53,6 +53,18 @@ fn combination() {
 }
 
 #[test]
+fn blend() {
+    agree(8, TOLERANCE, |case| {
+        let (c, n) = (case.size(1..=9), case.size(1..=700));
+        let made = case.random_view(&[c, n]);
+        let given = case.random_view(&[c, n]);
+        let open: Vec<f32> = (0..n).map(|i| [1.0, 0.0, 0.5][i % 7 % 3]).collect();
+        let open = case.input(&[n], &open);
+        vec![case.recorder.blend(&made, &given, &open).unwrap()]
+    });
+}
+
+#[test]
 fn softmax() {
     agree(8, TOLERANCE, |case| {
         let (m, n) = (case.size(1..=70), case.size(1..=300));

@@ -9,7 +9,7 @@ use kinetoscope::config::{
 };
 use kinetoscope::executor::{DeviceChoice, Executor};
 use kinetoscope::gpu::{GpuOptions, Limits};
-use kinetoscope::pipeline::{Architecture, Clip, ClipPlan, Configs, GenerateOptions};
+use kinetoscope::pipeline::{Architecture, Clip, ClipPlan, Configs, Edit, Footage, GenerateOptions, Given};
 use models::{executor, load};
 use pollster::block_on;
 
@@ -89,14 +89,22 @@ fn a_longer_clip_takes_no_more_memory_to_decode() {
 
 #[test]
 fn the_stated_peak_is_what_is_allocated() {
-    for name in ["tests/golden/wan21/pipeline", "tests/golden/wan22/pipeline", "models/interim"] {
-        for frames in [1, 9] {
-            the_peak_is_what_is_allocated(name, frames);
+    for name in ["tests/golden/wan21/pipeline", "tests/golden/wan22/pipeline", "models/small"] {
+        let footage =
+            |frames: usize| Footage { width: 64, height: 32, rgb: vec![99; frames * 64 * 32 * 3].into() };
+        for (frames, given, edit) in [
+            (1, vec![], None),
+            (9, vec![], None),
+            (9, vec![Given { at: 0, footage: footage(1) }], None),
+            (9, vec![Given { at: -1, footage: footage(1) }], None),
+            (9, vec![], Some(Edit { footage: footage(9), strength: 1.0, mask: None })),
+        ] {
+            the_peak_is_what_is_allocated(name, frames, given, edit);
         }
     }
 }
 
-fn the_peak_is_what_is_allocated(name: &str, frames: usize) {
+fn the_peak_is_what_is_allocated(name: &str, frames: usize, given: Vec<Given>, edit: Option<Edit>) {
     let executor = executor(DeviceChoice::WebGpu, &GpuOptions::default());
     let model = load(name, executor.clone());
     let options = GenerateOptions {
@@ -105,6 +113,8 @@ fn the_peak_is_what_is_allocated(name: &str, frames: usize) {
         frames: Some(frames),
         steps: Some(2),
         guidance: Some(3.0),
+        given,
+        edit,
         ..GenerateOptions::default()
     };
     let plan = model.plan(&options).unwrap();

@@ -6,9 +6,10 @@ mod models;
 use std::path::Path;
 use std::rc::Rc;
 
+use kinetoscope::config::Solver;
 use kinetoscope::executor::DeviceChoice;
 use kinetoscope::gpu::GpuOptions;
-use kinetoscope::pipeline::{GenerateOptions, Model, Session};
+use kinetoscope::pipeline::{Edit, Footage, GenerateOptions, Given, Mask, Model, Session};
 use kinetoscope::weights::source::FolderSource;
 use kinetoscope::{CancelFlag, Error};
 use models::{executor, load};
@@ -48,6 +49,39 @@ fn whole_clip(model: &Rc<Model>) -> Vec<u8> {
     let mut session = model.session(&options(), &CancelFlag::new()).unwrap();
     block_on(session.encode()).unwrap();
     finish(&mut session)
+}
+
+/// Guidance in no step is none, in every step the whole; the same options give the same bytes, whatever the mode.
+#[test]
+fn guidance_in_an_interval_and_every_mode_twice() {
+    for model in models() {
+        let make = |options: GenerateOptions| {
+            let mut session = model.session(&options, &CancelFlag::new()).unwrap();
+            block_on(session.encode()).unwrap();
+            finish(&mut session)
+        };
+        let within = |low, high| make(GenerateOptions { guidance_interval: Some([low, high]), ..options() });
+        let (guided, plain) = (make(options()), make(GenerateOptions { guidance: Some(1.0), ..options() }));
+        assert!(within(0.0, 1.0) == guided && within(0.0, 0.01) == plain && guided != plain);
+        // The first of two steps begins at sigma 1, the second below 0.9.
+        let (first, second) = (within(0.95, 1.0), within(0.0, 0.95));
+        assert!(![&guided, &plain].contains(&&first) && ![&guided, &plain, &first].contains(&&second));
+
+        let footage = Footage { width: 64, height: 32, rgb: (0..9 * 64 * 32 * 3).map(|i| i as u8).collect() };
+        let picture = Footage { rgb: footage.rgb[..64 * 32 * 3].into(), ..footage.clone() };
+        let mask = Mask { width: 64, height: 32, values: (0..64 * 32).map(|i| (i % 64 * 4) as u8).collect() };
+        let edit = |mask| Some(Edit { footage: footage.clone(), strength: 0.5, mask });
+        for options in [
+            GenerateOptions { given: vec![Given { at: 0, footage: picture.clone() }], ..options() },
+            GenerateOptions { given: vec![Given { at: -1, footage: picture.clone() }], ..options() },
+            GenerateOptions { edit: edit(None), ..options() },
+            GenerateOptions { edit: edit(Some(mask)), ..options() },
+            GenerateOptions { solver: Some(Solver::Dmd), ..options() },
+        ] {
+            let clip = make(options.clone());
+            assert!(clip == make(options.clone()) && clip != guided, "{options:?}");
+        }
+    }
 }
 
 #[test]
@@ -149,7 +183,7 @@ fn a_device_too_small_refuses_the_clip_and_keeps_the_model() {
 fn a_cancelled_load_leaves_nothing() {
     for choice in [DeviceChoice::Cpu, DeviceChoice::WebGpu] {
         let executor = executor(choice, &GpuOptions::default());
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/interim");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/small");
         let cancel = CancelFlag::new();
         let mut seen = 0;
         let mut on_progress = |progress: kinetoscope::weights::LoadProgress| {

@@ -319,6 +319,12 @@ async fn options_are_checked() {
         ("{ prompt: '', seed: -1n }", "seed", "-1"),
         ("{ prompt: '', seed: 2n ** 64n }", "seed", "18446744073709551616"),
         ("{ prompt: '', maxTokens: 0 }", "maxTokens", "0"),
+        ("{ prompt: '', given: {} }", "given", "object"),
+        ("{ prompt: '', given: [5] }", "options", "5"),
+        ("{ prompt: '', given: [{ at: 0.5 }] }", "given[0].at", "0.5"),
+        ("{ prompt: '', given: [{ at: 0, width: 'x' }] }", "given[0].width", "\"x\""),
+        ("{ prompt: '', given: [{ at: 0, width: 96, height: 64, rgba: [] }] }", "given[0].rgba", "object"),
+        ("{ prompt: '', edit: { width: 96, height: 64 } }", "strength", "undefined"),
     ] {
         let error = open(text).err().unwrap_or_else(|| panic!("{text} was accepted"));
         let kinetoscope::Error::OptionInvalid { option: name, found: value, .. } = error else {
@@ -333,6 +339,30 @@ async fn options_are_checked() {
     let session =
         open("{ prompt: '', width: null, frames: undefined, seed: null, solver: 'unipc' }").unwrap();
     assert_eq!((session.width(), session.height(), session.frames(), session.steps()), (96, 64, 5, 4));
+}
+
+/// Two seeds share what they are given: the first frame is that picture, through encoder and decoder.
+#[wasm_bindgen_test]
+async fn a_clip_begins_with_a_given_picture() {
+    let (_engine, model) = model().await;
+    let picture =
+        "{ width: 96, height: 64, rgba: new Uint8ClampedArray(96 * 64 * 4).map((_, i) => i % 251) }";
+    let mut firsts = Vec::new();
+    for (more, dropped) in [
+        (format!("seed: 1, given: [{{ at: 0, ...{picture} }}]"), 0),
+        (format!("seed: 2, given: [{{ at: 0, ...{picture} }}]"), 0),
+        (format!("seed: 1, given: [{{ at: -1, ...{picture} }}]"), 0),
+        (format!("seed: 1, given: [{{ at: 0, ...{picture} }}, {{ at: 1, ...{picture} }}]"), 1),
+        (format!("edit: {{ strength: 0, ...{picture} }}, frames: 1"), 0),
+    ] {
+        let options = options(&format!("{{ prompt: 'a dragon', {more} }}"));
+        let session = model.session(&options, &CancelFlag::new()).unwrap();
+        assert_eq!(session.dropped_frames(), dropped, "{more}");
+        let (_, rgba) = clip(&session).await;
+        firsts.push(rgba[..96 * 64 * 4].to_vec());
+    }
+    assert!(firsts[0] == firsts[1] && firsts[0] == firsts[3] && firsts[0] == firsts[4]);
+    assert!(firsts[0] != firsts[2]);
 }
 
 #[wasm_bindgen_test]

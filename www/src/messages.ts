@@ -6,15 +6,19 @@
 import type { ErrorFacts } from "./errors.js";
 import type {
   ClipPlan,
+  Edit,
   EngineInfo,
+  Footage,
   GenerateOptions as ClipOptions,
+  Given,
   LoadProgress,
+  Mask,
   ModelInfo,
   StepEvent,
   TextEvent,
 } from "./wasm/kinetoscope.js";
 
-export type { ClipOptions, ClipPlan, LoadProgress, ModelInfo };
+export type { ClipOptions, ClipPlan, Edit, Footage, Given, LoadProgress, Mask, ModelInfo };
 
 /** Where the computing is to happen: `auto` takes WebGPU where it works and the CPU elsewhere. */
 export type Device = "auto" | "webgpu" | "cpu";
@@ -55,6 +59,7 @@ export interface SessionInfo {
   readonly height: number;
   readonly frames: number;
   readonly steps: number;
+  readonly droppedFrames: number;
 }
 
 /** Calls on an open session that take nothing else. */

@@ -53,7 +53,11 @@ class ScriptedWorker implements WorkerPort {
     }
     if (type === "open") {
       this.open.set(id, { steps: 0, frames: 0 });
-      return { type: "result", id, value: { session: id, width: 2, height: 1, frames: 3, steps: 2 } };
+      return {
+        type: "result",
+        id,
+        value: { session: id, width: 2, height: 1, frames: 3, steps: 2, droppedFrames: 0 },
+      };
     }
     const state = "session" in request ? this.open.get(request.session) : undefined;
     if (type === "close") {

@@ -14,6 +14,8 @@ export class Session {
   readonly frames: number;
   /** Denoising steps. */
   readonly steps: number;
+  /** Given frames that are made anew, because they share a latent frame with frames to be made. */
+  readonly droppedFrames: number;
   readonly #connection: Connection;
   readonly #id: number;
   readonly #signal: AbortSignal | undefined;
@@ -28,6 +30,7 @@ export class Session {
     this.height = info.height;
     this.frames = info.frames;
     this.steps = info.steps;
+    this.droppedFrames = info.droppedFrames;
   }
 
   /** Runs the text encoder on the prompt and, with guidance, on the negative prompt. */

@@ -135,8 +135,8 @@ function open({ id, options }: Extract<Request, { type: "open" }>): Results["ope
   try {
     const session = loaded().session(options, cancel);
     sessions.set(id, { session, cancel });
-    const { width, height, frames, steps } = session;
-    return { session: id, width, height, frames, steps };
+    const { width, height, frames, steps, droppedFrames } = session;
+    return { session: id, width, height, frames, steps, droppedFrames };
   } catch (thrown) {
     cancel.free();
     throw thrown;

@@ -52,6 +52,11 @@ impl GenerationDefaults {
     /// Where the file lies in a model folder.
     pub const PATH: &str = "kinetoscope.json";
 
+    /// FastWan's: three steps without guidance.
+    pub fn distilled() -> Self {
+        Self { steps: 3, guidance_scale: 1.0, ..Self::default() }
+    }
+
     /// Reads and checks the file.
     ///
     /// Fails with `FileInvalid` (no JSON, wrong types) or `ConfigUnsupported` (a value out of range).
@@ -74,7 +79,7 @@ impl GenerationDefaults {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{interim, unsupported_field, with};
+    use super::super::tests::{shipped, unsupported_field, with};
     use super::*;
     use serde_json::json;
 
@@ -82,10 +87,10 @@ mod tests {
 
     #[test]
     fn shipped_model() {
-        let found = GenerationDefaults::parse(PATH, &interim(PATH)).unwrap();
+        let found = GenerationDefaults::parse(PATH, &shipped(PATH)).unwrap();
         assert_eq!((found.width, found.height, found.frames), (64, 64, 17));
         assert_eq!((found.max_sequence_length, found.steps), (40, 12));
-        assert_eq!((found.fps, found.guidance_scale, found.shift), (8.0, 4.0, None));
+        assert_eq!((found.fps, found.guidance_scale, found.shift), (12.0, 4.0, None));
     }
 
     #[test]

@@ -101,14 +101,14 @@ impl<'a> ConfigFile<'a> {
 #[cfg(test)]
 pub(crate) mod tests {
     /// A file of the model that the repository ships.
-    pub(crate) fn interim(path: &str) -> Vec<u8> {
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/interim");
+    pub(crate) fn shipped(path: &str) -> Vec<u8> {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/small");
         std::fs::read(format!("{root}/{path}")).expect("the shipped model is complete")
     }
 
     /// The file with one field set to another value, as JSON bytes.
     pub(crate) fn with(path: &str, field: &str, value: serde_json::Value) -> Vec<u8> {
-        let mut document: serde_json::Value = serde_json::from_slice(&interim(path)).expect("JSON");
+        let mut document: serde_json::Value = serde_json::from_slice(&shipped(path)).expect("JSON");
         document[field] = value;
         serde_json::to_vec(&document).expect("JSON")
     }

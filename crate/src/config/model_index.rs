@@ -10,7 +10,7 @@ use serde_json::Value;
 pub struct ModelIndex {
     /// Every latent token has its own timestep, so that given frames can stand at 0 (Wan 2.2 TI2V).
     pub expand_timesteps: bool,
-    /// The scheduler's class.
+    /// The scheduler's class; [`Solver::Dmd`] for a pipeline distilled for it.
     pub solver: Solver,
 }
 
@@ -31,7 +31,9 @@ struct Document {
     image_encoder: Option<Component>,
 }
 
-const PIPELINES: &[&str] = &["WanPipeline", "WanImageToVideoPipeline"];
+/// FastVideo's distilled models call theirs so.
+const DMD_PIPELINE: &str = "WanDMDPipeline";
+const PIPELINES: &[&str] = &["WanPipeline", "WanImageToVideoPipeline", DMD_PIPELINE];
 
 impl ModelIndex {
     /// Where the file lies in a model folder.
@@ -44,7 +46,7 @@ impl ModelIndex {
     pub fn parse(path: &str, json: &[u8]) -> Result<Self> {
         let file = ConfigFile::new(path, json);
         let found: Document = file.parse()?;
-        require(&file, "pipeline", found._class_name.as_deref(), PIPELINES)?;
+        let pipeline = require(&file, "pipeline", found._class_name.as_deref(), PIPELINES)?;
         require(&file, "transformer", class(&found.transformer), &["WanTransformer3DModel"])?;
         require(&file, "vae", class(&found.vae), &["AutoencoderKLWan"])?;
         require(&file, "text_encoder", class(&found.text_encoder), &["UMT5EncoderModel"])?;
@@ -57,7 +59,10 @@ impl ModelIndex {
             }
         }
         file.null("boundary_ratio", &found.boundary_ratio)?;
-        let solver = Solver::from_class(scheduler).ok_or_else(|| file.unknown(scheduler, Solver::CLASSES))?;
+        let solver = match pipeline {
+            DMD_PIPELINE => Solver::Dmd,
+            _ => Solver::from_class(scheduler).ok_or_else(|| file.unknown(scheduler, Solver::CLASSES))?,
+        };
         Ok(Self { expand_timesteps: found.expand_timesteps, solver })
     }
 }
@@ -76,7 +81,7 @@ fn require<'a>(file: &ConfigFile, what: &str, found: Option<&'a str>, supported:
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{interim, unsupported_field, with};
+    use super::super::tests::{shipped, unsupported_field, with};
     use super::*;
     use serde_json::json;
 
@@ -84,7 +89,7 @@ mod tests {
 
     #[test]
     fn shipped_model() {
-        let found = ModelIndex::parse(PATH, &interim(PATH)).unwrap();
+        let found = ModelIndex::parse(PATH, &shipped(PATH)).unwrap();
         assert_eq!(found, ModelIndex { expand_timesteps: true, solver: Solver::UniPc });
     }
 

@@ -13,6 +13,22 @@ pub enum Solver {
     UniPc,
     /// Euler steps along the flow.
     Euler,
+    /// To clean latents and back with fresh noise: models distilled for a few steps.
+    Dmd,
+}
+
+impl Solver {
+    /// Every solver by the name that callers use.
+    pub const NAMES: [(&str, Self); 3] = [("unipc", Self::UniPc), ("euler", Self::Euler), ("dmd", Self::Dmd)];
+
+    /// The name that callers use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UniPc => "unipc",
+            Self::Euler => "euler",
+            Self::Dmd => "dmd",
+        }
+    }
 }
 
 impl Solver {
@@ -206,7 +222,7 @@ impl Document {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{interim, unsupported_field, with};
+    use super::super::tests::{shipped, unsupported_field, with};
     use super::*;
     use serde_json::json;
 
@@ -214,7 +230,7 @@ mod tests {
 
     #[test]
     fn shipped_model() {
-        let found = SchedulerConfig::parse(PATH, &interim(PATH)).unwrap();
+        let found = SchedulerConfig::parse(PATH, &shipped(PATH)).unwrap();
         let expected = SchedulerConfig {
             class: Some(Solver::UniPc),
             num_train_timesteps: 1000,

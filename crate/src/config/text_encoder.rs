@@ -98,7 +98,7 @@ impl Umt5Config {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{interim, unsupported_field, with};
+    use super::super::tests::{shipped, unsupported_field, with};
     use super::*;
     use serde_json::json;
 
@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn shipped_model() {
-        let found = Umt5Config::parse(PATH, &interim(PATH)).unwrap();
-        assert_eq!((found.vocab_size, found.d_model, found.d_kv, found.d_ff), (512, 128, 32, 320));
+        let found = Umt5Config::parse(PATH, &shipped(PATH)).unwrap();
+        assert_eq!((found.vocab_size, found.d_model, found.d_kv, found.d_ff), (288, 128, 32, 320));
         assert_eq!((found.num_layers, found.num_heads, found.inner_dim()), (2, 4, 128));
         assert_eq!(found.relative_attention_max_distance, 64);
     }

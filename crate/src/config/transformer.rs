@@ -144,7 +144,7 @@ impl WanTransformerConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{interim, unsupported_field, with};
+    use super::super::tests::{shipped, unsupported_field, with};
     use super::*;
     use serde_json::json;
 
@@ -152,10 +152,10 @@ mod tests {
 
     #[test]
     fn shipped_model() {
-        let found = WanTransformerConfig::parse(PATH, &interim(PATH)).unwrap();
+        let found = WanTransformerConfig::parse(PATH, &shipped(PATH)).unwrap();
         assert_eq!((found.num_attention_heads, found.attention_head_dim, found.num_layers), (4, 48, 6));
-        assert_eq!((found.in_channels, found.out_channels(), found.inner_dim()), (8, 8, 192));
-        assert_eq!((found.text_dim, found.freq_dim, found.ffn_dim), (128, 128, 576));
+        assert_eq!((found.in_channels, found.out_channels(), found.inner_dim()), (12, 12, 192));
+        assert_eq!((found.text_dim, found.freq_dim, found.ffn_dim), (128, 128, 640));
         assert!(found.has_qk_norm() && found.cross_attn_norm);
     }
 
@@ -173,7 +173,7 @@ mod tests {
         let found = WanTransformerConfig::parse(PATH, &with(PATH, "qk_norm", json!(null))).unwrap();
         assert!(!found.has_qk_norm());
         let found = WanTransformerConfig::parse(PATH, &with(PATH, "out_channels", json!(null))).unwrap();
-        assert_eq!(found.out_channels(), 8);
+        assert_eq!(found.out_channels(), 12);
     }
 
     #[test]

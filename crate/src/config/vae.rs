@@ -224,7 +224,7 @@ impl WanVaeConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{interim, unsupported_field, with};
+    use super::super::tests::{shipped, unsupported_field, with};
     use super::*;
     use serde_json::json;
 
@@ -232,9 +232,9 @@ mod tests {
 
     #[test]
     fn shipped_model() {
-        let found = WanVaeConfig::parse(PATH, &interim(PATH)).unwrap();
+        let found = WanVaeConfig::parse(PATH, &shipped(PATH)).unwrap();
         assert!(found.is_residual);
-        assert_eq!((found.patch_size(), found.in_channels, found.z_dim), (2, 12, 8));
+        assert_eq!((found.patch_size(), found.in_channels, found.z_dim), (2, 12, 12));
         assert_eq!(found.encoder_dims(), [24, 24, 48, 48]);
         assert_eq!(found.decoder_dims(), [64, 64, 64, 32]);
         assert_eq!((found.scale_factor_spatial, found.scale_factor_temporal), (8, 4));

@@ -5,6 +5,7 @@
 //! crate with SIMD, natively on all cores, in wasm on one thread.
 
 mod attention;
+mod blend;
 mod combination;
 mod conv;
 mod copy;

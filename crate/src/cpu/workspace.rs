@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::memory::{Operands, Storage, allocate, missing};
 use super::{
-    Cpu, attention, combination, conv, copy, heads, kept_bytes, latents, linear, norm, patchify, pixels,
-    relative_bias, shortcut, silu, softmax, transpose,
+    Cpu, attention, blend, combination, conv, copy, heads, kept_bytes, latents, linear, norm, patchify,
+    pixels, relative_bias, shortcut, silu, softmax, transpose,
 };
 use crate::Result;
 use crate::ops::Op;
@@ -111,6 +111,7 @@ fn run(op: &Op, operands: &Operands, out: &mut Storage) -> Result<()> {
         Op::Transpose(op) => transpose::transpose(op, operands, out.floats_mut(view)?),
         Op::Silu(op) => silu::silu(op, operands, out.floats_mut(view)?),
         Op::Combination(op) => combination::combination(op, operands, out.floats_mut(view)?),
+        Op::Blend(op) => blend::blend(op, operands, out.floats_mut(view)?),
         Op::Copy(op) => copy::copy(op, operands, out.floats_mut(view)?),
         Op::RelativeBias(op) => relative_bias::relative_bias(op, operands, out.floats_mut(view)?),
         Op::Patchify(op) => patchify::patchify(op, operands, out.floats_mut(view)?),

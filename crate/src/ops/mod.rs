@@ -5,6 +5,7 @@
 //! queries, keys and values are head-major `[heads, tokens, head_dim]`.
 
 mod attention;
+mod blend;
 mod combination;
 mod conv;
 mod copy;
@@ -21,6 +22,7 @@ mod softmax;
 mod transpose;
 
 pub use attention::Attention;
+pub use blend::Blend;
 pub use combination::Combination;
 pub use conv::{Conv, ConvOptions, ConvWeight};
 pub use copy::Copy;
@@ -89,6 +91,8 @@ operations! {
     Silu => "silu",
     /// Linear combination with coefficients read from a tensor.
     Combination => "combination",
+    /// Given values in place of made ones.
+    Blend => "blend",
     /// Copy.
     Copy => "copy",
     /// T5's relative position bias by distance.

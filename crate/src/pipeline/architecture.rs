@@ -3,14 +3,13 @@
 use std::rc::Rc;
 
 use crate::config::{
-    GenerationDefaults, ModelIndex, SchedulerConfig, Umt5Config, WanTransformerConfig, WanVaeConfig,
+    GenerationDefaults, ModelIndex, SchedulerConfig, Solver, Umt5Config, WanTransformerConfig, WanVaeConfig,
 };
 use crate::models::umt5::Umt5Encoder;
 use crate::models::wan::{VaeDecoder, VaeEncoder, WanTransformer};
 use crate::tensor::{DType, Tensor};
-use crate::weights::safetensors::{Component, TensorLocation};
 use crate::weights::source::{exists, read_all};
-use crate::weights::{Checkpoint, Scope, Source, Weights};
+use crate::weights::{Checkpoint, Component, Scope, Source, TensorLocation, Weights};
 use crate::{Error, Result};
 
 /// Longest config file that is read.
@@ -52,6 +51,7 @@ impl Configs {
         let path = GenerationDefaults::PATH;
         let defaults = match exists(source, path).await? {
             true => GenerationDefaults::parse(path, &file(source, path).await?)?,
+            false if index.solver == Solver::Dmd => GenerationDefaults::distilled(),
             false => GenerationDefaults::default(),
         };
         let configs = Self { index, transformer, text_encoder, vae, scheduler, defaults };
@@ -88,7 +88,7 @@ impl Configs {
     }
 }
 
-/// Where a component's safetensors lie and how they may be called.
+/// Where a component's weights lie and how their files may be called.
 const FILES: [(&str, &[&str]); 3] = [
     ("text_encoder", &["model", "diffusion_pytorch_model"]),
     ("transformer", &["diffusion_pytorch_model", "model"]),

@@ -2,9 +2,7 @@
 
 use super::model::Model;
 use super::options::{MAX_FRAMES, MAX_SIDE};
-use super::stages;
-use crate::models::wan::vae::{CausalCache, Chunk};
-use crate::tensor::{DType, Tensor};
+use super::stages::{self, EncoderState};
 use crate::{CancelFlag, Error, Result};
 
 impl Model {
@@ -47,18 +45,15 @@ impl Model {
                 found: vec![rgb.len()],
             });
         }
-        let inputs: Vec<_> =
-            (0..stride.min(frames)).map(|_| Tensor::resident(DType::F32, &[height, width, 3])).collect();
-        let out = Tensor::resident(DType::F32, &[config.z_dim, height / scale, width / scale]);
-        let cache = CausalCache::new();
-        let result = self.encode_chunks(rgb, frame_len, stride, &inputs, &out, &cache, cancel).await;
-        for tensor in inputs.iter().chain([&out]).chain(&cache.tensors()) {
-            self.executor.release(tensor);
+        let state = EncoderState::new(&self.architecture, [frames, height, width]);
+        let result = self.encode_chunks(rgb, frame_len, &state, cancel).await;
+        for tensor in state.tensors() {
+            self.executor.release(&tensor);
         }
         let latent_frames = result?;
         // Frames of [C, H, W] to [C, T, H, W].
         let plane = (height / scale) * (width / scale);
-        let mut latents = Vec::with_capacity(latent_frames.len() * out.len());
+        let mut latents = Vec::with_capacity(latent_frames.len() * state.out.len());
         for c in 0..config.z_dim {
             for frame in &latent_frames {
                 latents.extend(frame.iter().skip(c * plane).take(plane));
@@ -67,34 +62,22 @@ impl Model {
         Ok(latents)
     }
 
-    #[allow(clippy::too_many_arguments)]
     async fn encode_chunks(
         &self,
         rgb: &[f32],
         frame_len: usize,
-        stride: usize,
-        inputs: &[Tensor],
-        out: &Tensor,
-        cache: &CausalCache,
+        state: &EncoderState,
         cancel: &CancelFlag,
     ) -> Result<Vec<Vec<f32>>> {
         let (first, rest) = rgb.split_at(frame_len.min(rgb.len()));
+        let later_chunks = rest.chunks_exact(state.inputs.len().max(1) * frame_len);
         let mut latents = Vec::new();
         let mut later = None;
-        for (index, chunk) in std::iter::once(first).chain(rest.chunks_exact(stride * frame_len)).enumerate()
-        {
-            let used = inputs.get(..chunk.len() / frame_len).unwrap_or(inputs);
-            for (tensor, frame) in used.iter().zip(chunk.chunks_exact(frame_len)) {
+        for (index, chunk) in std::iter::once(first).chain(later_chunks).enumerate() {
+            for (tensor, frame) in state.inputs.iter().zip(chunk.chunks_exact(frame_len)) {
                 self.executor.upload(tensor, bytemuck::cast_slice(frame))?;
             }
-            let prepare = || {
-                self.executor.prepare(stages::encode(
-                    &self.architecture,
-                    used,
-                    Chunk { cache, first: index == 0 },
-                    out,
-                )?)
-            };
+            let prepare = || self.executor.prepare(stages::encode(&self.architecture, state, index == 0)?);
             let only_once;
             let program = match &mut later {
                 _ if index == 0 => {
@@ -105,7 +88,7 @@ impl Model {
                 none => none.insert(prepare()?),
             };
             self.executor.run(program, cancel).await?;
-            latents.push(bytemuck::pod_collect_to_vec(&self.executor.read(out).await?));
+            latents.push(bytemuck::pod_collect_to_vec(&self.executor.read(&state.out).await?));
         }
         Ok(latents)
     }

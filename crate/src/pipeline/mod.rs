@@ -5,6 +5,7 @@
 
 mod architecture;
 mod encode_video;
+mod given;
 mod model;
 mod options;
 mod plan;
@@ -13,6 +14,7 @@ mod session;
 mod stages;
 
 pub use architecture::{Architecture, Configs};
+pub use given::{Edit, Footage, Given, Mask, Timeline};
 pub use model::{Model, ModelInfo};
 pub use options::{Clip, GenerateOptions};
 pub use plan::{ClipPlan, StagePlan};

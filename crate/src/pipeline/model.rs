@@ -6,7 +6,6 @@ use super::architecture::Architecture;
 use super::options::{Clip, GenerateOptions};
 use super::plan::ClipPlan;
 use super::session::Session;
-use crate::config::Solver;
 use crate::executor::Executor;
 use crate::text::TextTokenizer;
 use crate::weights::source::read_all;
@@ -44,7 +43,7 @@ pub struct ModelInfo {
     pub guidance: f64,
     /// Timestep shift.
     pub shift: f64,
-    /// `unipc` or `euler`.
+    /// `unipc`, `euler` or `dmd`.
     pub solver: &'static str,
     /// Tokens that prompts are padded to.
     pub max_tokens: usize,
@@ -114,10 +113,7 @@ impl Model {
             steps: defaults.steps,
             guidance: defaults.guidance_scale,
             shift: defaults.shift.unwrap_or(configs.scheduler.shift),
-            solver: match configs.index.solver {
-                Solver::UniPc => "unipc",
-                Solver::Euler => "euler",
-            },
+            solver: configs.index.solver.name(),
             max_tokens: defaults.max_sequence_length,
             negative: defaults.negative_prompt,
             size_multiple: configs.size_multiple(),

@@ -1,8 +1,9 @@
 //! What can be asked of a model, and the checks before anything runs.
 
 use super::architecture::Configs;
+use super::given::{Edit, Given, Timeline};
 use crate::config::{SchedulerConfig, Solver};
-use crate::sampling::Schedule;
+use crate::sampling::{Schedule, ScheduleOptions};
 use crate::{Error, Result};
 
 /// What to make. Whatever is `None` has the model's own default.
@@ -22,6 +23,10 @@ pub struct GenerateOptions {
     pub steps: Option<usize>,
     /// Classifier-free guidance scale; up to 1 is none.
     pub guidance: Option<f64>,
+    /// The sigmas, lowest and highest, between which there is guidance; everywhere if there is none.
+    pub guidance_interval: Option<[f64; 2]>,
+    /// Sigmas to go through instead of a grid of `steps`, falling from 1 or less to above 0.
+    pub sigmas: Option<Vec<f64>>,
     /// Timestep shift, 0.01 to 100.
     pub shift: Option<f64>,
     /// Solver; the folder's scheduler class decides otherwise.
@@ -30,6 +35,10 @@ pub struct GenerateOptions {
     pub max_tokens: Option<usize>,
     /// Seed of the noise, as `torch.Generator("cpu").manual_seed`; 0 by default.
     pub seed: Option<u64>,
+    /// Pictures and clips that the clip is to contain.
+    pub given: Vec<Given>,
+    /// A clip to change, instead of making one from noise alone.
+    pub edit: Option<Edit>,
 }
 
 /// Checked options.
@@ -49,12 +58,22 @@ pub struct Clip {
     pub latents: [usize; 4],
     /// Guidance scale.
     pub guidance: f64,
+    /// The sigmas, lowest and highest, between which there is guidance.
+    pub guidance_interval: [f64; 2],
     /// Tokens that prompts are padded to.
     pub max_tokens: usize,
     /// Seed of the noise.
     pub seed: u64,
     /// Timesteps and coefficients.
     pub schedule: Schedule,
+    /// What the clip is to contain, with where it lies; none of it where `timeline` is `None`.
+    pub given: Vec<Given>,
+    /// Which latent frames are given.
+    pub timeline: Option<Timeline>,
+    /// The clip to change.
+    pub edit: Option<Edit>,
+    /// `[T, H, W]` of the latents: 1 where the clip is made, 0 where it is given or kept; `None` where all of it is made.
+    pub open: Option<Vec<f32>>,
 }
 
 /// Longest side that is accepted, in pixels: 8K.
@@ -94,6 +113,15 @@ impl Clip {
         }
         let guidance = options.guidance.unwrap_or(defaults.guidance_scale);
         check("guidance", (0.0..=MAX_GUIDANCE).contains(&guidance), "0 to 100", guidance)?;
+        let guidance_interval = options.guidance_interval.unwrap_or([0.0, 1.0]);
+        let [low, high] = guidance_interval;
+        let is_interval = 0.0 <= low && low <= high && high <= 1.0;
+        check(
+            "guidanceInterval",
+            is_interval,
+            "two sigmas, the lower one first, 0 to 1",
+            format!("{low}, {high}"),
+        )?;
         let max_tokens = options.max_tokens.unwrap_or(defaults.max_sequence_length);
         check("maxTokens", (1..=4096).contains(&max_tokens), "1 to 4096", max_tokens)?;
         let scale = configs.vae.scale_factor_spatial;
@@ -105,6 +133,21 @@ impl Clip {
             let expected = format!("at most {limit} patches along time, rows and columns");
             return Err(Error::OptionInvalid { option: "size".into(), expected, found: found.to_string() });
         }
+        let timeline = Timeline::new(&options.given, [frames, height, width], stride)?;
+        let [_, t, h, w] = latents;
+        let open = match (&timeline, &options.edit) {
+            (Some(_), Some(_)) => {
+                let expected = "given frames or a clip to change, not both".into();
+                return Err(Error::OptionInvalid { option: "given".into(), expected, found: "both".into() });
+            }
+            (Some(timeline), None) => Some(timeline.open(h * w)),
+            (None, Some(edit)) => {
+                edit.check([frames, height, width])?;
+                let mask = edit.mask.as_ref();
+                mask.map(|mask| mask.open([frames, height, width], [t, h, w], stride)).transpose()?
+            }
+            (None, None) => None,
+        };
         Ok(Self {
             prompt: options.prompt.clone(),
             negative: options.negative.clone().unwrap_or_else(|| defaults.negative_prompt.clone()),
@@ -113,15 +156,32 @@ impl Clip {
             frames,
             latents,
             guidance,
+            guidance_interval,
             max_tokens,
             seed: options.seed.unwrap_or(0),
             schedule: schedule(options, configs)?,
+            given: options.given.clone(),
+            timeline,
+            edit: options.edit.clone(),
+            open,
         })
     }
 
-    /// Whether a second pass without the prompt is made in every step.
+    /// Frames that are encoded before the clip is made; `None` where it is made from its prompt alone.
+    pub fn encoded_frames(&self) -> Option<usize> {
+        let edited = self.edit.as_ref().map(|_| self.frames);
+        self.timeline.as_ref().map(Timeline::encoded_frames).or(edited)
+    }
+
+    /// Whether a second pass without the prompt is made in any step.
     pub fn guided(&self) -> bool {
-        self.guidance > 1.0
+        self.schedule.steps.iter().any(|step| self.guided_at(step.sigma))
+    }
+
+    /// Whether it is made in a step that begins at `sigma`.
+    pub fn guided_at(&self, sigma: f64) -> bool {
+        let [low, high] = self.guidance_interval;
+        self.guidance > 1.0 && (low..=high).contains(&sigma)
     }
 }
 
@@ -129,7 +189,12 @@ fn schedule(options: &GenerateOptions, configs: &Configs) -> Result<Schedule> {
     let config: &SchedulerConfig = &configs.scheduler;
     let solver = options.solver.unwrap_or(configs.index.solver);
     let steps = options.steps.unwrap_or(configs.defaults.steps);
-    Schedule::new(config, solver, steps, options.shift.or(configs.defaults.shift))
+    let more = ScheduleOptions {
+        shift: options.shift.or(configs.defaults.shift),
+        sigmas: options.sigmas.as_deref(),
+        strength: options.edit.as_ref().map(|edit| edit.strength),
+    };
+    Schedule::new(config, solver, steps, &more)
 }
 
 fn nearest(value: usize, multiple: usize) -> usize {

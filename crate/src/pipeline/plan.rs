@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::architecture::Architecture;
 use super::options::Clip;
-use super::stages::{self, DecoderState, SamplerState};
+use super::stages::{self, DecoderState, EncoderState, SamplerState};
 use crate::Result;
 use crate::gpu::{Limits, Plan};
 use crate::recording::Recording;
@@ -14,7 +14,7 @@ use crate::tensor::{DType, Tensor};
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StagePlan {
-    /// `text`, `step`, `decode`.
+    /// `encode` where the clip is made from pictures or another clip; `text`, `step`, `decode`.
     pub stage: &'static str,
     /// Bytes of the intermediate results.
     pub temporary_bytes: u64,
@@ -85,11 +85,20 @@ impl ClipPlan {
         let decoder_bytes = device_bytes(decoder.tensors().iter().filter(|t| used.contains(&t.id())));
         // Frames are read back one at a time, through a buffer that JavaScript can map.
         let readback = device_bytes(decoder.rgba.first());
-        let stages = vec![
+        let mut stages = Vec::new();
+        if let Some(frames) = clip.encoded_frames() {
+            let state = EncoderState::new(architecture, [frames, clip.height, clip.width]);
+            let encode = stages::encode(architecture, &state, frames == 1)?;
+            let used: HashSet<u64> = encode.tensors().map(Tensor::id).collect();
+            let state_bytes = device_bytes(state.tensors().iter().filter(|t| used.contains(&t.id())));
+            let readback = device_bytes([&state.out]);
+            stages.push(stage("encode", &encode, limits, weight_bytes + state_bytes + readback)?);
+        }
+        stages.extend([
             stage("text", &text, limits, weight_bytes + context_bytes + device_bytes([&embeddings]))?,
             stage("step", &step, limits, weight_bytes + context_bytes + state_bytes)?,
             stage("decode", &decode, limits, weight_bytes + state_bytes + decoder_bytes + readback)?,
-        ];
+        ]);
         Ok(Self {
             weight_bytes,
             peak_bytes: stages.iter().map(|s| s.total_bytes).fold(0, u64::max),

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use super::architecture::Architecture;
 use crate::weights::Source;
-use crate::weights::layout::{first_not_finite, to_f32};
-use crate::weights::scope::storage;
 use crate::{Error, Result};
 
 /// The embedding rows of `ids` as f32 `[ids, d_model]`: only they are read of a table that may have a gigabyte.
@@ -22,14 +20,13 @@ pub(super) async fn embedding_rows(
     let Some(location) = &architecture.embedding else {
         return Err(Error::WrongState { call: "encode", reason: "the model was planned, not loaded".into() });
     };
-    let Some(dtype) = storage(&location.dtype) else {
+    let Some(row_bytes) = location.dtype.bytes(config.d_model as u64) else {
         return Err(Error::TensorDtype {
             component: "text_encoder".into(),
             tensor: "shared.weight".into(),
             found: location.dtype.name().into(),
         });
     };
-    let row_bytes = dtype.bytes(2) / 2 * config.d_model as u64;
     let mut rows = BTreeMap::new();
     for &id in ids {
         if id as usize >= config.vocab_size {
@@ -43,14 +40,14 @@ pub(super) async fn embedding_rows(
         }
         let start = location.range.start + u64::from(id) * row_bytes;
         let bytes = source.read(&location.path, start..start + row_bytes).await?;
-        if let Some(index) = first_not_finite(&bytes, dtype) {
+        if let Some(index) = location.dtype.first_not_finite(&bytes) {
             return Err(Error::TensorNotFinite {
                 component: "text_encoder".into(),
                 tensor: "shared.weight".into(),
                 index: id as usize * config.d_model + index,
             });
         }
-        rows.insert(id, to_f32(&bytes, dtype));
+        rows.insert(id, location.dtype.to_f32(&bytes));
     }
     Ok(ids.iter().filter_map(|id| rows.get(id)).flatten().copied().collect())
 }

@@ -7,10 +7,11 @@ use web_time::Instant;
 use super::model::Model;
 use super::options::Clip;
 use super::prompt::embedding_rows;
-use super::stages::{self, DecoderState, SamplerState};
+use super::stages::{self, Conditioning, DecoderState, SamplerState};
 use crate::executor::Program;
 use crate::models::wan::PromptContext;
-use crate::sampling::randn;
+use crate::sampling::noise::randn_next;
+use crate::sampling::{Mt19937, StepCoefficients};
 use crate::tensor::{DType, Tensor};
 use crate::{CancelFlag, Error, Result};
 
@@ -23,13 +24,15 @@ pub struct Session {
     sampler: SamplerState,
     decoder: DecoderState,
     noise: Option<Vec<f32>>,
+    /// Torch's generator, after what has been drawn from it.
+    generator: Mt19937,
     stage: Stage,
 }
 
 enum Stage {
     Prompt,
-    /// Steps done, and the step's program once it has been made.
-    Steps(usize, Option<Program>),
+    /// Steps done, and the step's program once it has been made, with whether it guides.
+    Steps(usize, Option<(bool, Program)>),
     /// Latent frames decoded, and the program of those after the first.
     Frames(usize, Option<Program>),
 }
@@ -84,6 +87,7 @@ impl Session {
             decoder: DecoderState::new(&model.architecture, &clip),
             contexts: Vec::new(),
             noise: None,
+            generator: Mt19937::new(clip.seed),
             stage: Stage::Prompt,
             model,
             clip,
@@ -127,6 +131,8 @@ impl Session {
             return Err(wrong_state("encode", "the prompt has been encoded already"));
         }
         let started = Instant::now();
+        // Before anything else of the clip is on the device.
+        let known = self.encode_known().await?;
         let (prompt, negative) = (self.clip.prompt.clone(), self.clip.negative.clone());
         let mut event = self.encode_prompt(&prompt).await?;
         if self.clip.guided() {
@@ -134,12 +140,46 @@ impl Session {
         }
         let executor = &self.model.executor;
         let count = self.clip.latents.iter().product();
-        let noise = self.noise.take().unwrap_or_else(|| randn(self.clip.seed, count));
-        executor.upload(&self.sampler.latents, bytemuck::cast_slice(&noise))?;
+        let noise = self.noise.take().unwrap_or_else(|| randn_next(&mut self.generator, count));
+        let start = match (&self.clip.edit, &known) {
+            (Some(_), Some(known)) => Some(noised(known, &noise, self.clip.schedule.steps.first())),
+            _ => None,
+        };
+        executor.upload(&self.sampler.latents, bytemuck::cast_slice(start.as_ref().unwrap_or(&noise)))?;
+        if let (Some(conditioning), Some(open), Some(known)) =
+            (&self.sampler.conditioning, &self.clip.open, &known)
+        {
+            executor.upload(&conditioning.latents, bytemuck::cast_slice(known))?;
+            executor.upload(&conditioning.open, bytemuck::cast_slice(open))?;
+            if let Some(tensor) = &conditioning.noise {
+                executor.upload(tensor, bytemuck::cast_slice(&noise))?;
+            }
+        }
         executor.upload(&self.sampler.rope.table, bytemuck::cast_slice(&self.sampler.rope_values))?;
         self.stage = Stage::Steps(0, None);
+        if self.clip.schedule.steps.is_empty() {
+            self.leave_steps();
+        }
         event.seconds = started.elapsed().as_secs_f64();
         Ok(event)
+    }
+
+    /// The latents `[C, T, H, W]` of what the clip is made from: the clip to change, or the given frames with zeros elsewhere.
+    async fn encode_known(&self) -> Result<Option<Vec<f32>>> {
+        let Clip { width, height, frames, latents, .. } = self.clip;
+        let (pixels, encoded) = match (&self.clip.timeline, &self.clip.edit) {
+            (Some(timeline), _) => (timeline.pixels(&self.clip.given), timeline.encoded_frames()),
+            (None, Some(edit)) => (edit.pixels(frames), frames),
+            (None, None) => return Ok(None),
+        };
+        let found = self.model.encode_video(&pixels, [encoded, height, width], &self.cancel).await?;
+        let [channels, t, h, w] = latents;
+        let mut all = Vec::with_capacity(channels * t * h * w);
+        for channel in found.chunks_exact((found.len() / channels.max(1)).max(1)) {
+            all.extend_from_slice(channel);
+            all.resize(all.len() + t * h * w - channel.len().min(t * h * w), 0.0);
+        }
+        Ok(Some(all))
     }
 
     async fn encode_prompt(&mut self, prompt: &str) -> Result<TextEvent> {
@@ -215,19 +255,28 @@ impl Session {
         };
         let started = Instant::now();
         let model = &self.model;
-        let program = match program {
+        let guided = self.clip.guided_at(step.sigma);
+        if program.as_ref().is_some_and(|(guides, _)| *guides != guided) {
+            *program = None; // before the other one takes its memory
+        }
+        let (_, program) = match program {
             Some(program) => program,
             None => {
                 let [prompt, negative @ ..] = self.contexts.as_slice() else {
                     return Err(wrong_state("step", "encode the prompt first"));
                 };
-                let recording = stages::step(&model.architecture, &self.sampler, prompt, negative.first())?;
-                program.insert(model.executor.prepare(recording)?)
+                let negative = negative.first().filter(|_| guided);
+                let recording = stages::step(&model.architecture, &self.sampler, prompt, negative)?;
+                program.insert((guided, model.executor.prepare(recording)?))
             }
         };
+        if let Some(fresh) = self.sampler.fresh.as_ref().filter(|_| step.fresh != 0.0) {
+            let noise = randn_next(&mut self.generator, fresh.len());
+            model.executor.upload(fresh, bytemuck::cast_slice(&noise))?;
+        }
         let coefficients = SamplerState::coefficients(&step, self.clip.guidance);
         model.executor.upload(&self.sampler.coefficients, bytemuck::cast_slice(&coefficients))?;
-        let sinusoid = model.architecture.transformer.sinusoid(step.timestep).repeat(self.sampler.timesteps);
+        let sinusoid = sinusoids(model, &self.sampler, &self.clip, step.timestep);
         model.executor.upload(&self.sampler.sinusoid, bytemuck::cast_slice(&sinusoid))?;
         model.executor.run(program, &self.cancel).await?;
         let event = StepEvent {
@@ -239,14 +288,23 @@ impl Session {
         };
         *index += 1;
         if *index == steps {
-            // Frees the step's intermediate results before the decoder's are allocated.
-            self.stage = Stage::Frames(0, None);
-            for context in std::mem::take(&mut self.contexts) {
-                release_context(&self.model, &context);
+            self.leave_steps();
+            if let Some(conditioning) = &self.sampler.conditioning {
+                let executor = &self.model.executor;
+                let program = executor.prepare(stages::finish(&self.sampler.latents, conditioning)?)?;
+                executor.run(&program, &self.cancel).await?;
             }
             self.check_finite(event.index).await?;
         }
         Ok(Some(event))
+    }
+
+    /// Frees the step's intermediate results before the decoder's are allocated.
+    fn leave_steps(&mut self) {
+        self.stage = Stage::Frames(0, None);
+        for context in std::mem::take(&mut self.contexts) {
+            release_context(&self.model, &context);
+        }
     }
 
     async fn check_finite(&self, index: usize) -> Result<()> {
@@ -309,6 +367,25 @@ impl Session {
             values.extend(self.read_f32(frame).await?);
         }
         Ok(values)
+    }
+}
+
+/// Latents on their way from noise, where `step` begins; as they are if there is no step.
+fn noised(latents: &[f32], noise: &[f32], step: Option<&StepCoefficients>) -> Vec<f32> {
+    let sigma = step.map_or(0.0, |step| step.sigma as f32);
+    latents.iter().zip(noise).map(|(x, n)| (1.0 - sigma) * x + sigma * n).collect()
+}
+
+/// What the transformer is told of time: the step's timestep, and 0 for given latent frames that stay clean.
+fn sinusoids(model: &Model, sampler: &SamplerState, clip: &Clip, timestep: f64) -> Vec<f32> {
+    let transformer = &model.architecture.transformer;
+    let now = transformer.sinusoid(timestep);
+    match (&clip.timeline, &sampler.conditioning) {
+        (Some(timeline), Some(Conditioning { noise: None, .. })) => {
+            let clean = transformer.sinusoid(0.0);
+            timeline.given.iter().flat_map(|given| if *given { &clean } else { &now }).copied().collect()
+        }
+        _ => now.repeat(sampler.timesteps),
     }
 }
 

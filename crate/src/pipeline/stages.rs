@@ -3,6 +3,7 @@
 use super::architecture::Architecture;
 use super::options::Clip;
 use crate::Result;
+use crate::config::Solver;
 use crate::models::wan::PromptContext;
 use crate::models::wan::vae::{CausalCache, Chunk};
 use crate::ops::Rope;
@@ -19,7 +20,8 @@ pub(super) struct SamplerState {
     /// x0 of the step before and of the one before that.
     m0: Tensor,
     m1: Tensor,
-    /// Guidance (2), then [`StepCoefficients`]' x0 (2), corrected (5), next (3).
+    /// Guidance (2), then [`StepCoefficients`]' x0 (2), corrected (5), next (3) and fresh (1), then the shares of given
+    /// latents and noise.
     pub coefficients: Tensor,
     /// `[timesteps, freq_dim]`.
     pub sinusoid: Tensor,
@@ -27,13 +29,29 @@ pub(super) struct SamplerState {
     pub rope_values: Vec<f32>,
     /// Timesteps that are embedded: one, or one a latent frame (`expand_timesteps`).
     pub timesteps: usize,
+    pub conditioning: Option<Conditioning>,
+    /// `[C, T, H, W]`: new noise for the step, where the solver takes some.
+    pub fresh: Option<Tensor>,
+}
+
+/// Latents that are not sampled, put in their places at every step.
+#[derive(Debug)]
+pub(super) struct Conditioning {
+    /// `[C, T, H, W]`, normalised; whatever where `open` is 1.
+    pub latents: Tensor,
+    /// `[T * H * W]`: 1 where the clip is made.
+    pub open: Tensor,
+    /// `[C, T, H, W]`, where given latents are noised as far as the others: for a model that has one timestep for all, and for parts of
+    /// frames. Without it they stay clean and have timestep 0, as in diffusers' `WanImageToVideoPipeline`.
+    pub noise: Option<Tensor>,
 }
 
 const GUIDANCE: usize = 0;
 const X0: usize = 2;
 const CORRECTED: usize = 4;
 const NEXT: usize = 9;
-const COEFFICIENTS: usize = 12;
+const NOISED: usize = 13;
+const COEFFICIENTS: usize = 15;
 
 impl SamplerState {
     pub fn new(architecture: &Architecture, clip: &Clip) -> Result<Self> {
@@ -41,7 +59,13 @@ impl SamplerState {
         let latents = || Tensor::resident(DType::F32, &clip.latents);
         let transformer = &architecture.transformer;
         let (rope, rope_values) = transformer.rope([t, h, w])?;
-        let timesteps = if architecture.configs.index.expand_timesteps { t } else { 1 };
+        let by_frame = architecture.configs.index.expand_timesteps;
+        let timesteps = if by_frame { t } else { 1 };
+        let conditioning = clip.open.as_ref().map(|open| Conditioning {
+            latents: latents(),
+            open: Tensor::resident(DType::F32, &[open.len()]),
+            noise: (!by_frame || clip.timeline.is_none()).then(latents),
+        });
         Ok(Self {
             latents: latents(),
             last_sample: latents(),
@@ -52,20 +76,25 @@ impl SamplerState {
             rope,
             rope_values,
             timesteps,
+            conditioning,
+            fresh: (clip.schedule.solver == Solver::Dmd).then(latents),
         })
     }
 
     /// What `coefficients` holds for a step.
     pub fn coefficients(step: &StepCoefficients, guidance: f64) -> Vec<f32> {
-        let all =
-            [1.0 - guidance, guidance].into_iter().chain(step.x0).chain(step.corrected).chain(step.next);
+        let solver = step.x0.into_iter().chain(step.corrected).chain(step.next).chain([step.fresh]);
+        let all = [1.0 - guidance, guidance].into_iter().chain(solver).chain([1.0 - step.sigma, step.sigma]);
         all.map(|c| c as f32).collect()
     }
 
     /// Everything that is released with the clip.
     pub fn tensors(&self) -> Vec<Tensor> {
         let Self { latents, last_sample, m0, m1, coefficients, sinusoid, rope, .. } = self;
-        [latents, last_sample, m0, m1, coefficients, sinusoid, &rope.table].map(Clone::clone).to_vec()
+        let conditioning =
+            self.conditioning.iter().flat_map(|c| [&c.latents, &c.open].into_iter().chain(&c.noise));
+        let always = [latents, last_sample, m0, m1, coefficients, sinusoid, &rope.table];
+        always.into_iter().chain(conditioning).chain(&self.fresh).cloned().collect()
     }
 }
 
@@ -123,21 +152,42 @@ pub(super) fn step(
     negative: Option<&PromptContext>,
 ) -> Result<Recording> {
     let mut rec = Recorder::new();
-    let SamplerState { latents, last_sample, m0, m1, coefficients, .. } = state;
+    let SamplerState { latents, last_sample, m0, m1, coefficients, conditioning, .. } = state;
     let transformer = &architecture.transformer;
     let time = transformer.embed_time(&mut rec, &state.sinusoid)?;
-    let mut velocity = transformer.forward(&mut rec, latents, &time, prompt, &state.rope)?;
+    // `seen` is what the transformer looks at, `sample` what the solver moves.
+    let (seen, sample) = match conditioning {
+        None => (latents.clone(), latents.clone()),
+        Some(Conditioning { latents: given, open, noise: None }) => {
+            (rec.blend(latents, given, open)?, latents.clone())
+        }
+        Some(Conditioning { latents: given, open, noise: Some(noise) }) => {
+            let noised = rec.combination(&[given, noise], coefficients, NOISED)?;
+            let replaced = rec.blend(latents, &noised, open)?;
+            (replaced.clone(), replaced)
+        }
+    };
+    let mut velocity = transformer.forward(&mut rec, &seen, &time, prompt, &state.rope)?;
     if let Some(negative) = negative {
-        let unconditional = transformer.forward(&mut rec, latents, &time, negative, &state.rope)?;
+        let unconditional = transformer.forward(&mut rec, &seen, &time, negative, &state.rope)?;
         velocity = rec.combination(&[&unconditional, &velocity], coefficients, GUIDANCE)?;
     }
-    let x0 = rec.combination(&[latents, &velocity], coefficients, X0)?;
-    let corrected = rec.combination(&[latents, last_sample, m0, m1, &x0], coefficients, CORRECTED)?;
-    let next = rec.combination(&[&corrected, &x0, m0], coefficients, NEXT)?;
+    let x0 = rec.combination(&[&sample, &velocity], coefficients, X0)?;
+    let corrected = rec.combination(&[&sample, last_sample, m0, m1, &x0], coefficients, CORRECTED)?;
+    let terms = [&corrected, &x0, m0].into_iter().chain(&state.fresh).collect::<Vec<_>>();
+    let next = rec.combination(&terms, coefficients, NEXT)?;
     rec.copy(&corrected, last_sample)?;
     rec.copy(m0, m1)?;
     rec.copy(&x0, m0)?;
     rec.copy(&next, latents)?;
+    Ok(rec.finish())
+}
+
+/// After the last step: what is given, in its places.
+pub(super) fn finish(latents: &Tensor, conditioning: &Conditioning) -> Result<Recording> {
+    let mut rec = Recorder::new();
+    let whole = rec.blend(latents, &conditioning.latents, &conditioning.open)?;
+    rec.copy(&whole, latents)?;
     Ok(rec.finish())
 }
 
@@ -163,17 +213,44 @@ pub(super) fn decode(
     Ok(rec.finish())
 }
 
-/// A chunk of RGB frames `[H, W, 3]` in -1..1 to one latent frame `[z, H, W]`, normalised.
-pub(super) fn encode(
-    architecture: &Architecture,
-    frames: &[Tensor],
-    chunk: Chunk,
-    out: &Tensor,
-) -> Result<Recording> {
+/// The frames that one encoding takes, and what it makes of them.
+#[derive(Debug)]
+pub(super) struct EncoderState {
+    /// `[H, W, 3]` in -1..1, one for each frame of a latent frame.
+    pub inputs: Vec<Tensor>,
+    /// `[z, H, W]` of the latents, normalised.
+    pub out: Tensor,
+    pub cache: CausalCache,
+}
+
+impl EncoderState {
+    /// For clips `[frames, height, width]`.
+    pub fn new(architecture: &Architecture, [frames, height, width]: [usize; 3]) -> Self {
+        let config = &architecture.configs.vae;
+        let (stride, scale) = (config.scale_factor_temporal, config.scale_factor_spatial);
+        let input = |_| Tensor::resident(DType::F32, &[height, width, 3]);
+        Self {
+            inputs: (0..stride.min(frames)).map(input).collect(),
+            out: Tensor::resident(DType::F32, &[config.z_dim, height / scale, width / scale]),
+            cache: CausalCache::new(),
+        }
+    }
+
+    /// Everything that is released when the clip is encoded.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        self.inputs.iter().chain([&self.out]).cloned().chain(self.cache.tensors()).collect()
+    }
+}
+
+/// The next RGB frames of a clip to one latent frame: one frame where it is the `first`, else as many as the state takes.
+pub(super) fn encode(architecture: &Architecture, state: &EncoderState, first: bool) -> Result<Recording> {
     let mut rec = Recorder::new();
     let encoder = &architecture.encoder;
-    let patches = frames
+    let chunk = Chunk { cache: &state.cache, first };
+    let patches = state
+        .inputs
         .iter()
+        .take(if first { 1 } else { state.inputs.len() })
         .map(|f| match encoder.patch_size() {
             1 => Ok(f.clone()),
             patch => rec.pixel_patches(f, patch),
@@ -181,6 +258,6 @@ pub(super) fn encode(
         .collect::<Result<Vec<_>>>()?;
     let moments = encoder.forward(&mut rec, chunk, &patches)?;
     let [mean, std] = &architecture.latent_statistics;
-    rec.to_latents(&moments, mean, std, out)?;
+    rec.to_latents(&moments, mean, std, &state.out)?;
     Ok(rec.finish())
 }

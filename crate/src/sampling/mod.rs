@@ -2,10 +2,11 @@
 //!
 //! Everything here is plain numbers; the solvers' arithmetic on latents is recorded from their coefficients.
 
+mod dmd;
 mod euler;
 pub mod noise;
 pub mod schedule;
 mod unipc;
 
-pub use noise::randn;
-pub use schedule::{Schedule, StepCoefficients};
+pub use noise::{Mt19937, randn};
+pub use schedule::{Schedule, ScheduleOptions, StepCoefficients};

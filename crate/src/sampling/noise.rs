@@ -78,9 +78,14 @@ const BLOCK: usize = 16;
 /// Returns `n` values of mean 0 and variance 1, in the tensor's memory order. The last digits differ from torch's, whose
 /// vectorised sine, cosine and logarithm are approximations of their own.
 pub fn randn(seed: u64, n: usize) -> Vec<f32> {
-    let mut generator = Mt19937::new(seed);
+    randn_next(&mut Mt19937::new(seed), n)
+}
+
+/// The next `torch.randn(n, generator=generator)`, as [`randn`]. Of fewer than sixteen values torch may keep one for the next call; here
+/// none is kept.
+pub fn randn_next(generator: &mut Mt19937, n: usize) -> Vec<f32> {
     if n < BLOCK {
-        return randn_scalar(&mut generator, n);
+        return randn_scalar(generator, n);
     }
     let mut values: Vec<f32> = (0..n).map(|_| generator.uniform_f32()).collect();
     let mut blocks = values.chunks_exact_mut(BLOCK);

@@ -4,7 +4,7 @@
 //! in what the passes gave, so a step is three small weighted sums (see [`StepCoefficients`]) and the numbers are known
 //! before anything runs.
 
-use super::{euler, unipc};
+use super::{dmd, euler, unipc};
 use crate::config::{SchedulerConfig, Solver};
 use crate::error::{Error, Result};
 
@@ -15,12 +15,12 @@ use crate::error::{Error, Result};
 /// ```text
 /// x0        = x0 . [sample, velocity]
 /// corrected = corrected . [sample, last_sample, m0, m1, x0]
-/// next      = next . [corrected, x0, m0]
+/// next      = next . [corrected, x0, m0] + fresh * new noise
 /// then: last_sample <- corrected, m1 <- m0, m0 <- x0, sample <- next
 /// ```
 ///
 /// `m0` is the previous step's x0 and `m1` the one before it. A coefficient of something that no step has made yet is
-/// exactly 0. The coefficients of `corrected` and of `next` each add up to 1.
+/// exactly 0. The coefficients of `corrected` add up to 1, those of `next` and `fresh` too.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepCoefficients {
     /// What the transformer is given: sigma times the training timesteps, a whole number for UniPC.
@@ -35,6 +35,8 @@ pub struct StepCoefficients {
     pub corrected: [f64; 5],
     /// The next sample from `[corrected, x0, m0]`.
     pub next: [f64; 3],
+    /// The share of new noise in it; 0 unless the solver is [`Solver::Dmd`].
+    pub fresh: f64,
 }
 
 impl StepCoefficients {
@@ -48,6 +50,7 @@ impl StepCoefficients {
             x0: [1.0, -sigma],
             corrected: [1.0, 0.0, 0.0, 0.0, 0.0],
             next: [ratio, 1.0 - ratio, 0.0],
+            fresh: 0.0,
         }
     }
 }
@@ -63,28 +66,76 @@ pub struct Schedule {
     pub steps: Vec<StepCoefficients>,
 }
 
+/// What decides a schedule besides the config.
+#[derive(Debug, Clone, Default)]
+pub struct ScheduleOptions<'a> {
+    /// The config's if there is none, or if the sigmas are given.
+    pub shift: Option<f64>,
+    /// These, falling from 1 or less to above 0, instead of a grid of the solver's; the last step then ends at 0.
+    pub sigmas: Option<&'a [f64]>,
+    /// Below 1, only the last `steps * strength` steps, rounded down: those that change a clip noised to where they begin. As
+    /// `WanVideoToVideoPipeline.get_timesteps` in diffusers. `None` is 1.
+    pub strength: Option<f64>,
+}
+
 impl Schedule {
-    /// The schedule of `steps` steps (1 to 1,000) with the config's shift, or with `shift` (0.01 to 100) instead.
+    /// The schedule of `steps` steps (1 to 1,000; as many as there are, where the sigmas are given) with the config's shift, or with
+    /// another (0.01 to 100).
     ///
     /// Equal to diffusers' `set_timesteps(steps)` and `step` of the solver's class. Where so many steps truncate to one
     /// timestep, diffusers leaves out the first step; here each runs.
     ///
     /// Fails with `OptionInvalid`.
-    pub fn new(config: &SchedulerConfig, solver: Solver, steps: usize, shift: Option<f64>) -> Result<Self> {
-        if !(1..=1000).contains(&steps) {
+    pub fn new(
+        config: &SchedulerConfig,
+        solver: Solver,
+        steps: usize,
+        options: &ScheduleOptions,
+    ) -> Result<Self> {
+        if !(1..=MAX_STEPS).contains(&steps) {
             return Err(invalid("steps", "1 to 1000", steps));
         }
-        let shift = shift.unwrap_or(config.shift);
+        let shift = options.shift.unwrap_or(config.shift);
         let range = SchedulerConfig::SHIFT_RANGE;
         if !range.contains(&shift) {
             return Err(invalid("shift", &format!("{} to {}", range.start(), range.end()), shift));
         }
+        let strength = options.strength.unwrap_or(1.0);
+        if !(0.0..=1.0).contains(&strength) {
+            return Err(invalid("strength", "0 to 1", strength));
+        }
+        let sigmas = match options.sigmas {
+            Some(sigmas) => checked(sigmas)?.to_vec(),
+            None => match solver {
+                Solver::UniPc => unipc::grid(config, steps, shift),
+                Solver::Euler => euler::grid(config, steps, shift),
+                Solver::Dmd => dmd::grid(steps, shift),
+            },
+        };
+        let skipped = sigmas.len() - ((sigmas.len() as f64 * strength) as usize).min(sigmas.len());
         let steps = match solver {
-            Solver::UniPc => unipc::steps(config, steps, shift),
-            Solver::Euler => euler::steps(config, steps, shift),
+            Solver::UniPc => unipc::steps(config, &sigmas, skipped),
+            Solver::Euler => euler::steps(config, &sigmas).split_off(skipped),
+            Solver::Dmd => dmd::steps(config, &sigmas).split_off(skipped),
         };
         Ok(Self { solver, shift, steps })
     }
+}
+
+const MAX_STEPS: usize = 1000;
+
+/// Sigmas that a clip can go through.
+fn checked(sigmas: &[f64]) -> Result<&[f64]> {
+    let falls = sigmas.windows(2).all(|pair| pair[0] > pair[1]);
+    let inside = sigmas.iter().all(|sigma| *sigma > 0.0 && *sigma <= 1.0);
+    if falls && inside && (1..=MAX_STEPS).contains(&sigmas.len()) {
+        return Ok(sigmas);
+    }
+    Err(invalid(
+        "sigmas",
+        "1 to 1000 numbers that fall from 1 or less and stay above 0",
+        format!("{sigmas:?}"),
+    ))
 }
 
 fn invalid(option: &str, expected: &str, found: impl ToString) -> Error {
@@ -153,6 +204,10 @@ mod tests {
         }
     }
 
+    fn shifted_by(shift: f64) -> ScheduleOptions<'static> {
+        ScheduleOptions { shift: Some(shift), ..Default::default() }
+    }
+
     /// What the recording of a session does with the coefficients, on plain numbers.
     fn walk(schedule: &Schedule, mut sample: f64, velocity: impl Fn(f64, f64) -> f64) -> Vec<f64> {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -180,10 +235,16 @@ mod tests {
                 if golden.r#type.as_deref() == Some("bh1") { UniPcBasis::Bh1 } else { UniPcBasis::Bh2 };
             let solver = if golden.solver == "euler" { Solver::Euler } else { Solver::UniPc };
             // The shift by the config and as the caller's override have to be one.
-            let schedule =
-                Schedule::new(&config(order, basis, golden.shift), solver, golden.steps, None).unwrap();
+            let schedule = Schedule::new(
+                &config(order, basis, golden.shift),
+                solver,
+                golden.steps,
+                &ScheduleOptions::default(),
+            )
+            .unwrap();
             let over =
-                Schedule::new(&config(order, basis, 7.0), solver, golden.steps, Some(golden.shift)).unwrap();
+                Schedule::new(&config(order, basis, 7.0), solver, golden.steps, &shifted_by(golden.shift))
+                    .unwrap();
             assert_eq!(schedule, over);
 
             let what = format!(
@@ -225,17 +286,71 @@ mod tests {
     fn corrector_left_out() {
         let mut config = config(2, UniPcBasis::Bh2, 3.0);
         config.disable_corrector = vec![0, 2];
-        let steps = Schedule::new(&config, Solver::UniPc, 5, None).unwrap().steps;
+        let steps = Schedule::new(&config, Solver::UniPc, 5, &ScheduleOptions::default()).unwrap().steps;
         let plain = steps.iter().map(|step| step.corrected == [1.0, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!(plain.collect::<Vec<_>>(), [true, true, false, true, false]);
+    }
+
+    #[test]
+    fn a_part_of_a_schedule_has_its_sigmas_and_begins_anew() {
+        let config = config(2, UniPcBasis::Bh2, 3.0);
+        for solver in [Solver::UniPc, Solver::Euler, Solver::Dmd] {
+            let of = |strength| {
+                let options = ScheduleOptions { strength: Some(strength), ..Default::default() };
+                Schedule::new(&config, solver, 10, &options).unwrap().steps
+            };
+            let (whole, part) = (of(1.0), of(0.65));
+            assert_eq!((whole.len(), part.len(), of(0.05).len()), (10, 6, 0));
+            for (a, b) in whole[4..].iter().zip(&part) {
+                assert_eq!((a.sigma, a.next_sigma, a.timestep), (b.sigma, b.next_sigma, b.timestep));
+            }
+            assert_eq!(part[0].corrected, [1.0, 0.0, 0.0, 0.0, 0.0]);
+            assert_eq!(part[0].next[2], 0.0);
+        }
+    }
+
+    #[test]
+    fn sigmas_of_the_caller_s() {
+        let config = config(2, UniPcBasis::Bh2, 3.0);
+        let options = ScheduleOptions { sigmas: Some(&[1.0, 0.6, 0.2]), ..Default::default() };
+        for solver in [Solver::UniPc, Solver::Euler, Solver::Dmd] {
+            let steps = Schedule::new(&config, solver, 50, &options).unwrap().steps;
+            let found: Vec<f64> = steps.iter().map(|step| step.sigma).collect();
+            assert!(found.iter().zip([1.0, 0.6, 0.2]).all(|(a, b)| (a - b).abs() < 2e-6), "{found:?}");
+            assert_eq!(steps[2].next_sigma, 0.0);
+            let all = steps.iter().flat_map(|s| s.x0.into_iter().chain(s.corrected).chain(s.next));
+            assert!(all.into_iter().all(f64::is_finite));
+        }
+    }
+
+    #[test]
+    fn fresh_noise_takes_the_place_of_the_old() {
+        let steps =
+            Schedule::new(&config(2, UniPcBasis::Bh2, 3.0), Solver::Dmd, 3, &ScheduleOptions::default());
+        let steps = steps.unwrap().steps;
+        let of = |f: fn(&StepCoefficients) -> f64| steps.iter().map(f).collect::<Vec<_>>();
+        assert_eq!(of(|s| s.timestep), [1000.0, 757.0, 522.0]);
+        assert_eq!(of(|s| s.fresh), [0.757, 0.522, 0.0]);
+        assert!(steps.iter().all(|s| s.next[0] == 0.0 && (s.next[1] + s.fresh - 1.0).abs() < 1e-12));
     }
 
     #[test]
     fn options_out_of_range() {
         let config = config(2, UniPcBasis::Bh2, 3.0);
         for (steps, shift) in [(0, None), (1001, None), (4, Some(0.0)), (4, Some(f64::NAN)), (4, Some(1e6))] {
-            let error = Schedule::new(&config, Solver::UniPc, steps, shift).unwrap_err();
+            let options = ScheduleOptions { shift, ..Default::default() };
+            let error = Schedule::new(&config, Solver::UniPc, steps, &options).unwrap_err();
             assert_eq!(error.code(), "option_invalid");
+        }
+        let nan = f64::NAN;
+        for sigmas in [&[][..], &[1.1, 0.5], &[0.5, 0.5], &[0.5, 0.6], &[1.0, 0.0], &[nan], &[0.5, nan]] {
+            let options = ScheduleOptions { sigmas: Some(sigmas), ..Default::default() };
+            let error = Schedule::new(&config, Solver::Dmd, 4, &options).unwrap_err();
+            assert_eq!(error.code(), "option_invalid", "{sigmas:?}");
+        }
+        for strength in [-0.1, 1.1, nan] {
+            let options = ScheduleOptions { strength: Some(strength), ..Default::default() };
+            assert!(Schedule::new(&config, Solver::Euler, 4, &options).is_err());
         }
     }
 
@@ -251,7 +366,8 @@ mod tests {
         ) {
             let basis = if bh1 { UniPcBasis::Bh1 } else { UniPcBasis::Bh2 };
             let solver = if euler { Solver::Euler } else { Solver::UniPc };
-            let schedule = Schedule::new(&config(order, basis, shift), solver, steps, None).unwrap();
+            let schedule =
+                Schedule::new(&config(order, basis, shift), solver, steps, &ScheduleOptions::default()).unwrap();
             prop_assert_eq!(schedule.steps.len(), steps);
             let mut sigma = f64::INFINITY;
             for (i, step) in schedule.steps.iter().enumerate() {
@@ -276,7 +392,8 @@ mod tests {
         #[test]
         fn straight_flow_is_exact(steps in 1usize..60, shift in 0.5f64..12.0, x0 in -3.0f64..3.0, noise in -3.0f64..3.0) {
             for solver in [Solver::UniPc, Solver::Euler] {
-                let schedule = Schedule::new(&config(2, UniPcBasis::Bh2, shift), solver, steps, None).unwrap();
+                let schedule =
+                    Schedule::new(&config(2, UniPcBasis::Bh2, shift), solver, steps, &ScheduleOptions::default()).unwrap();
                 let start = schedule.steps[0].sigma;
                 let samples = walk(&schedule, (1.0 - start) * x0 + start * noise, |_, _| noise - x0);
                 for (step, sample) in schedule.steps.iter().zip(samples) {

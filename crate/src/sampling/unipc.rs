@@ -6,21 +6,33 @@
 use super::schedule::{StepCoefficients, as_f32, linspace, shifted};
 use crate::config::{SchedulerConfig, UniPcBasis};
 
-/// The coefficients of every step.
-pub(super) fn steps(config: &SchedulerConfig, steps: usize, shift: f64) -> Vec<StepCoefficients> {
-    let grid: Vec<f64> = (0..steps).map(|i| grid_sigma(config, steps, shift, i)).collect();
+/// How far below 1 the first sigma is kept.
+const EPSILON: f64 = 1e-6;
+
+/// The sigmas of diffusers' `set_timesteps(steps)`, in f64.
+pub(super) fn grid(config: &SchedulerConfig, steps: usize, shift: f64) -> Vec<f64> {
+    let end = 1.0 / config.num_train_timesteps as f64;
+    (0..steps).map(|i| shifted(linspace(1.0, end, steps + 1, i), shift)).collect()
+}
+
+/// The coefficients of every step but the first `skipped`, as if those that are left were all.
+pub(super) fn steps(config: &SchedulerConfig, grid: &[f64], skipped: usize) -> Vec<StepCoefficients> {
+    let steps = grid.len();
+    // The first is kept below 1, where log(1 - sigma) has no value.
+    let below_1 = |sigma: f64| if (sigma - 1.0).abs() < EPSILON { sigma - EPSILON } else { sigma };
+    let grid: Vec<f64> = grid.iter().map(|&sigma| below_1(sigma)).collect();
     let sigmas: Vec<f64> = grid.iter().map(|&sigma| as_f32(sigma)).chain(std::iter::once(0.0)).collect();
     let sigma = |i: usize| sigmas.get(i).copied().unwrap_or(0.0);
 
     let mut coefficients = Vec::with_capacity(steps);
     let mut previous_order = 0;
-    for (i, &unrounded) in grid.iter().enumerate() {
+    for (i, &unrounded) in grid.iter().enumerate().skip(skipped) {
         // Both updates of a step go over the interval that its predictor crossed, so the corrector has the order that the
         // previous step's predictor had: it rises from 1, and the last step is of order 1.
-        let order = config.solver_order.min(steps - i).min(i + 1);
+        let order = config.solver_order.min(steps - i).min(i - skipped + 1);
         let timestep = (unrounded * config.num_train_timesteps as f64).trunc();
         let mut step = StepCoefficients::first_order(timestep, sigma(i), sigma(i + 1));
-        if i > 0 && !config.disable_corrector.contains(&(i - 1)) {
+        if i > skipped && !config.disable_corrector.contains(&(i - 1)) {
             let interval = Interval::new(config, sigma(i - 1), sigma(i));
             let before = (previous_order == 2).then(|| sigma(i.saturating_sub(2)));
             step.corrected = interval.corrector(before);
@@ -33,14 +45,6 @@ pub(super) fn steps(config: &SchedulerConfig, steps: usize, shift: f64) -> Vec<S
         previous_order = order;
     }
     coefficients
-}
-
-/// Sigma of step `i` in f64. The first is kept below 1, where log(1 - sigma) has no value.
-fn grid_sigma(config: &SchedulerConfig, steps: usize, shift: f64, i: usize) -> f64 {
-    const EPSILON: f64 = 1e-6;
-    let end = 1.0 / config.num_train_timesteps as f64;
-    let sigma = shifted(linspace(1.0, end, steps + 1, i), shift);
-    if i == 0 && (sigma - 1.0).abs() < EPSILON { sigma - EPSILON } else { sigma }
 }
 
 /// The way from sigma `s` down to sigma `t > 0`, and the functions of its length in log signal-to-noise that UniPC weighs

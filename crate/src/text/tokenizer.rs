@@ -144,7 +144,7 @@ mod tests {
             ("wan22", "tests/golden/wan22/pipeline"),
             ("odd", "tests/golden/odd/pipeline"),
             ("head128", "tests/golden/head128/pipeline"),
-            ("interim", "models/interim"),
+            ("small", "models/small"),
         ] {
             let tokenizer = tokenizer(folder);
             let golden = std::fs::read(format!("{ROOT}/tests/golden/{case}/tokens.json")).unwrap();
@@ -171,14 +171,14 @@ mod tests {
 
     #[test]
     fn prompt_is_cleaned() {
-        let tokenizer = tokenizer("models/interim");
+        let tokenizer = tokenizer("models/small");
         let messy = tokenizer.encode("  a &quot;red&quot;\n ball ", 40).unwrap();
         assert_eq!(messy, tokenizer.encode_cleaned("a \"red\" ball", 40).unwrap());
     }
 
     #[test]
     fn little_room() {
-        let tokenizer = tokenizer("models/interim");
+        let tokenizer = tokenizer("models/small");
         let tokens = tokenizer.encode("a red ball", 1).unwrap();
         assert_eq!((tokens.ids.len(), tokens.truncated), (1, true));
         assert_eq!(tokens.ids, tokenizer.encode("", 40).unwrap().ids);
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn stored_padding_and_truncation_are_ignored() {
-        let path = format!("{ROOT}/models/interim/{}", TextTokenizer::PATH);
+        let path = format!("{ROOT}/models/small/{}", TextTokenizer::PATH);
         let mut file: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         file["truncation"] = serde_json::json!(
             {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
@@ -195,12 +195,12 @@ mod tests {
             "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>"});
         let stored = TextTokenizer::from_bytes(file.to_string().as_bytes(), TextTokenizer::PATH).unwrap();
         let prompt = "a red ball on green grass";
-        assert_eq!(stored.encode(prompt, 40), tokenizer("models/interim").encode(prompt, 40));
+        assert_eq!(stored.encode(prompt, 40), tokenizer("models/small").encode(prompt, 40));
     }
 
     #[test]
     fn broken_files() {
-        let path = format!("{ROOT}/models/interim/{}", TextTokenizer::PATH);
+        let path = format!("{ROOT}/models/small/{}", TextTokenizer::PATH);
         let whole = std::fs::read(path).unwrap();
         for bytes in
             [&b""[..], b"{}", b"\xff\xfe", &whole[..whole.len() / 2], br#"{"model": {"type": "Unigram"}}"#]

@@ -28,7 +28,7 @@ export interface ModelInfo {
   guidance: number;
   /** Timestep shift. */
   shift: number;
-  solver: "unipc" | "euler";
+  solver: "unipc" | "euler" | "dmd";
   /** Tokens that prompts are cut and padded to. */
   maxTokens: number;
   /** Negative prompt. */

@@ -1,16 +1,48 @@
 //! What JavaScript asks for, read and checked: a wrong type is an `option_invalid` that names the option.
 
-use js_sys::Reflect;
+use js_sys::{Array, Reflect, Uint8Array, Uint8ClampedArray};
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 
 use super::errors::describe;
 use crate::config::Solver;
-use crate::pipeline::GenerateOptions;
+use crate::pipeline::{Edit, Footage, GenerateOptions, Given, Mask};
 use crate::{Error, Result};
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
+/** Pictures of one size, one after the other. */
+export interface Footage {
+  /** Pixels; of the clip's size. */
+  width: number;
+  height: number;
+  /** `height * width * 4` bytes for each picture; how opaque they are is not looked at. */
+  rgba: Uint8Array | Uint8ClampedArray;
+}
+
+/** Pictures that the clip is to contain. */
+export interface Given extends Footage {
+  /** From 0 up, the frame of the clip that the first picture is; below 0, counted from the end, the one that the last picture is. */
+  at: number;
+}
+
+/** A clip to change by the prompt; at least as long as what is made of it. */
+export interface Edit extends Footage {
+  /** 0 leaves it as it is, 1 makes it anew. */
+  strength: number;
+  /** Where it may change; everywhere if left out. */
+  mask?: Mask | undefined;
+}
+
+/** Where a clip may change: one picture for all frames, or one a frame. */
+export interface Mask {
+  /** Pixels; of the clip's size. */
+  width: number;
+  height: number;
+  /** `height * width` bytes for each picture: from 128 on the place may change. */
+  values: Uint8Array | Uint8ClampedArray;
+}
+
 /** What to make. Everything but the prompt has the model's default. */
 export interface GenerateOptions {
   prompt: string;
@@ -27,11 +59,19 @@ export interface GenerateOptions {
   guidance?: number | undefined;
   /** Timestep shift. */
   shift?: number | undefined;
-  solver?: "unipc" | "euler" | undefined;
+  solver?: "unipc" | "euler" | "dmd" | undefined;
+  /** Sigmas to go through instead of `steps` of the solver's own, falling from 1 or less to above 0. */
+  sigmas?: number[] | undefined;
+  /** The sigmas, lowest and highest, between which there is guidance. */
+  guidanceInterval?: [number, number] | undefined;
   /** Seed of the noise, which is torch's for that seed; 0 by default. */
   seed?: number | bigint | undefined;
   /** Tokens that the prompt is cut and padded to. */
   maxTokens?: number | undefined;
+  /** Pictures and clips that the clip is to contain: a first frame, a beginning to go on from, an end, both. */
+  given?: Given[] | undefined;
+  /** A clip to change, instead of making one from noise alone; not together with `given`. */
+  edit?: Edit | undefined;
 }
 "#;
 
@@ -49,11 +89,12 @@ pub(super) fn generate_options(options: &JsGenerateOptions) -> Result<GenerateOp
     let count = |name| option::<usize>(options, name, COUNT);
     let number = |name| option::<f64>(options, name, "a number");
     let text = |name| option::<String>(options, name, "text");
-    let solver = match option::<String>(options, "solver", SOLVERS)?.as_deref() {
+    let solver = match option::<String>(options, "solver", SOLVERS)? {
         None => None,
-        Some("unipc") => Some(Solver::UniPc),
-        Some("euler") => Some(Solver::Euler),
-        Some(other) => return Err(invalid("solver", SOLVERS, &other.into())),
+        Some(name) => {
+            let found = Solver::NAMES.iter().find(|(known, _)| *known == name);
+            Some(found.ok_or_else(|| invalid("solver", SOLVERS, &name.into()))?.1)
+        }
     };
     Ok(GenerateOptions {
         prompt: text("prompt")?.ok_or_else(|| invalid("prompt", "text", &JsValue::UNDEFINED))?,
@@ -65,12 +106,70 @@ pub(super) fn generate_options(options: &JsGenerateOptions) -> Result<GenerateOp
         guidance: number("guidance")?,
         shift: number("shift")?,
         solver,
+        sigmas: option(options, "sigmas", "an array of numbers")?,
+        guidance_interval: option(options, "guidanceInterval", "an array of two numbers")?,
         max_tokens: count("maxTokens")?,
         seed: option(options, "seed", "a whole number from 0 to 2^53 - 1, or a bigint to 2^64 - 1")?,
+        given: given(&get(options, "given")?)?,
+        edit: edit(&get(options, "edit")?)?,
     })
 }
 
-const SOLVERS: &str = "\"unipc\" or \"euler\"";
+fn given(list: &JsValue) -> Result<Vec<Given>> {
+    if is_absent(list) {
+        return Ok(Vec::new());
+    }
+    let Some(list) = list.dyn_ref::<Array>() else { return Err(invalid("given", "an array", list)) };
+    let items = list.iter().enumerate().map(|(index, item)| {
+        let name = format!("given[{index}]");
+        let at = get(&item, "at")?;
+        // A frame number is far below where f64 stops counting in ones.
+        let whole = at.as_f64().filter(|at| at.fract() == 0.0 && at.abs() < 1e9);
+        let whole = whole.ok_or_else(|| invalid(&format!("{name}.at"), COUNT, &at))?;
+        Ok(Given { at: whole as isize, footage: footage(&name, &item)? })
+    });
+    items.collect()
+}
+
+fn edit(value: &JsValue) -> Result<Option<Edit>> {
+    if is_absent(value) {
+        return Ok(None);
+    }
+    let strength = option(value, "strength", "a number from 0 to 1")?;
+    let strength =
+        strength.ok_or_else(|| invalid("strength", "a number from 0 to 1", &JsValue::UNDEFINED))?;
+    let mask = get(value, "mask")?;
+    let mask = match is_absent(&mask) {
+        true => None,
+        false => {
+            let [width, height] = size("mask", &mask)?;
+            Some(Mask { width, height, values: bytes("mask.values", &get(&mask, "values")?)?.into() })
+        }
+    };
+    Ok(Some(Edit { footage: footage("edit", value)?, strength, mask }))
+}
+
+fn footage(name: &str, value: &JsValue) -> Result<Footage> {
+    let [width, height] = size(name, value)?;
+    let rgba = bytes(&format!("{name}.rgba"), &get(value, "rgba")?)?;
+    let rgb = rgba.as_chunks::<4>().0.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect();
+    Ok(Footage { width, height, rgb })
+}
+
+fn size(name: &str, value: &JsValue) -> Result<[usize; 2]> {
+    let side = |side: &str| parse(&format!("{name}.{side}"), COUNT, &get(value, side)?);
+    Ok([side("width")?, side("height")?])
+}
+
+fn bytes(name: &str, value: &JsValue) -> Result<Vec<u8>> {
+    if let Some(found) = value.dyn_ref::<Uint8ClampedArray>() {
+        return Ok(found.to_vec());
+    }
+    let found = value.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec);
+    found.ok_or_else(|| invalid(name, "a Uint8Array or a Uint8ClampedArray", value))
+}
+
+const SOLVERS: &str = "\"unipc\", \"euler\" or \"dmd\"";
 
 /// A count that is an argument of its own.
 pub(super) fn count(name: &str, value: f64) -> Result<usize> {
@@ -79,12 +178,20 @@ pub(super) fn count(name: &str, value: f64) -> Result<usize> {
 
 /// An option's value; `None` where it is undefined or null.
 fn option<T: DeserializeOwned>(options: &JsValue, name: &str, expected: &str) -> Result<Option<T>> {
-    // Reflect.get throws for what is no object.
-    let value = Reflect::get(options, &name.into()).map_err(|_| invalid("options", "an object", options))?;
-    if value.is_undefined() || value.is_null() {
+    let value = get(options, name)?;
+    if is_absent(&value) {
         return Ok(None);
     }
     parse(name, expected, &value).map(Some)
+}
+
+fn get(object: &JsValue, name: &str) -> Result<JsValue> {
+    // Reflect.get throws for what is no object.
+    Reflect::get(object, &name.into()).map_err(|_| invalid("options", "an object", object))
+}
+
+fn is_absent(value: &JsValue) -> bool {
+    value.is_undefined() || value.is_null()
 }
 
 fn parse<T: DeserializeOwned>(name: &str, expected: &str, value: &JsValue) -> Result<T> {

@@ -54,14 +54,15 @@ export interface FramesEvent {
 pub struct Session {
     /// Empty while a call runs: no borrow is held across an await.
     session: Rc<RefCell<Option<pipeline::Session>>>,
-    /// Width and height in pixels, frames, steps.
-    size: [usize; 4],
+    /// Width and height in pixels, frames, steps, given frames that are made anew.
+    size: [usize; 5],
 }
 
 impl From<pipeline::Session> for Session {
     fn from(session: pipeline::Session) -> Self {
         let clip = session.clip();
-        let size = [clip.width, clip.height, clip.frames, clip.schedule.steps.len()];
+        let dropped = clip.timeline.as_ref().map_or(0, |timeline| timeline.dropped);
+        let size = [clip.width, clip.height, clip.frames, clip.schedule.steps.len(), dropped];
         Self { session: Rc::new(RefCell::new(Some(session))), size }
     }
 }
@@ -114,7 +115,13 @@ impl Session {
         self.size[3]
     }
 
-    /// Encodes the prompt, with guidance the negative one too, and draws the noise.
+    /// Given frames that are made anew, because they share a latent frame with frames to be made.
+    #[wasm_bindgen(getter, js_name = droppedFrames)]
+    pub fn dropped_frames(&self) -> usize {
+        self.size[4]
+    }
+
+    /// Encodes the prompt, with guidance the negative one too, and what the clip is made from, and draws the noise.
     #[wasm_bindgen(unchecked_return_type = "Promise<TextEvent>")]
     pub fn encode(&self) -> Promise {
         self.run("encode", async |session| to_js(&session.encode().await?))

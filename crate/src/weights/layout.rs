@@ -3,10 +3,8 @@
 //! Kernels read matrices as `[K, stride]` (K = inputs, stride = outputs rounded up to 4), so that four neighbouring
 //! outputs are one vector load; torch keeps `[N, C, ...]`. The order changes once, while loading; the number format stays.
 
-use half::{bf16, f16};
-
+use super::stored::FileDtype;
 use crate::ops::LinearWeight;
-use crate::tensor::DType;
 
 /// What happens to a tensor between the file and the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +40,17 @@ impl Layout {
         }
     }
 
-    /// The bytes for the device of a weight of torch shape `shape`, from the file's bytes (little endian, `dtype`).
+    /// The bytes for the device of a weight of torch shape `shape`, from the file's bytes, in the format that
+    /// [`FileDtype::on_device`] names.
     ///
     /// `bytes` must hold exactly the tensor; a shorter slice gives zeros for what is missing.
-    pub fn repack(self, bytes: &[u8], dtype: DType, shape: &[usize]) -> Vec<u8> {
+    pub fn repack(self, bytes: &[u8], dtype: &FileDtype, shape: &[usize]) -> Vec<u8> {
+        let widened = || dtype.to_f32(bytes).into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
         match (self, dtype) {
-            (Self::Flat, _) => to_f32(bytes, dtype).into_iter().flat_map(f32::to_le_bytes).collect(),
-            (_, DType::F32 | DType::U32) => self.transpose::<4>(bytes, shape),
-            (_, DType::F16 | DType::Bf16) => self.transpose::<2>(bytes, shape),
+            (Self::Flat, _) => widened(),
+            (_, FileDtype::F32) => self.transpose::<4>(bytes, shape),
+            (_, FileDtype::F16 | FileDtype::BF16) => self.transpose::<2>(bytes, shape),
+            (_, FileDtype::Q8_0 | FileDtype::Other(_)) => self.transpose::<4>(&widened(), shape),
         }
     }
 
@@ -76,33 +77,13 @@ impl Layout {
     }
 }
 
-/// A tensor's bytes as numbers.
-pub fn to_f32(bytes: &[u8], dtype: DType) -> Vec<f32> {
-    match dtype {
-        DType::F32 | DType::U32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        DType::F16 => bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
-        DType::Bf16 => bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
-    }
-}
-
-/// Index of the first value that is NaN or infinite. An exponent of all ones is one, in every format.
-pub fn first_not_finite(bytes: &[u8], dtype: DType) -> Option<usize> {
-    match dtype {
-        DType::U32 => None,
-        DType::F32 => {
-            bytes.as_chunks().0.iter().position(|b| u32::from_le_bytes(*b) & 0x7f80_0000 == 0x7f80_0000)
-        }
-        DType::F16 => bytes.as_chunks().0.iter().position(|b| u16::from_le_bytes(*b) & 0x7c00 == 0x7c00),
-        DType::Bf16 => bytes.as_chunks().0.iter().position(|b| u16::from_le_bytes(*b) & 0x7f80 == 0x7f80),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use half::f16;
 
     fn floats(bytes: &[u8]) -> Vec<f32> {
-        to_f32(bytes, DType::F32)
+        FileDtype::F32.to_f32(bytes)
     }
 
     fn bytes(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
@@ -112,9 +93,9 @@ mod tests {
     #[test]
     fn a_linear_weight_is_transposed_and_padded() {
         let w = bytes((0..6).map(|v| v as f32)); // [N = 3, K = 2]
-        let out = Layout::Matrix { start: 0, count: 3 }.repack(&w, DType::F32, &[3, 2]);
+        let out = Layout::Matrix { start: 0, count: 3 }.repack(&w, &FileDtype::F32, &[3, 2]);
         assert_eq!(floats(&out), [0., 2., 4., 0., 1., 3., 5., 0.]);
-        let slab = Layout::Matrix { start: 1, count: 2 }.repack(&w, DType::F32, &[3, 2]);
+        let slab = Layout::Matrix { start: 1, count: 2 }.repack(&w, &FileDtype::F32, &[3, 2]);
         assert_eq!(floats(&slab), [2., 4., 0., 0., 3., 5., 0., 0.]);
     }
 
@@ -122,10 +103,10 @@ mod tests {
     fn a_convolution_has_its_channels_innermost_and_patches_have_not() {
         let w = bytes((0..12).map(|v| v as f32)); // [N = 2, C = 3, 1, 1, 2]
         let shape = [2, 3, 1, 1, 2];
-        let conv = floats(&Layout::Matrix { start: 0, count: 2 }.repack(&w, DType::F32, &shape));
+        let conv = floats(&Layout::Matrix { start: 0, count: 2 }.repack(&w, &FileDtype::F32, &shape));
         let first_output: Vec<f32> = conv.iter().step_by(4).copied().collect();
         assert_eq!(first_output, [0., 2., 4., 1., 3., 5.]);
-        let patches = floats(&Layout::Patches { start: 0, count: 2 }.repack(&w, DType::F32, &shape));
+        let patches = floats(&Layout::Patches { start: 0, count: 2 }.repack(&w, &FileDtype::F32, &shape));
         let second_output: Vec<f32> = patches.iter().skip(1).step_by(4).copied().collect();
         assert_eq!(second_output, [6., 7., 8., 9., 10., 11.]);
     }
@@ -133,16 +114,21 @@ mod tests {
     #[test]
     fn sixteen_bit_weights_keep_their_format() {
         let w: Vec<u8> = [1.5f32, -2.0].into_iter().flat_map(|v| f16::from_f32(v).to_le_bytes()).collect();
-        let out = Layout::Matrix { start: 0, count: 1 }.repack(&w, DType::F16, &[1, 2]);
-        assert_eq!(to_f32(&out, DType::F16), [1.5, 0., 0., 0., -2., 0., 0., 0.]);
-        assert_eq!(floats(&Layout::Flat.repack(&w, DType::F16, &[2])), [1.5, -2.0]);
+        let out = Layout::Matrix { start: 0, count: 1 }.repack(&w, &FileDtype::F16, &[1, 2]);
+        assert_eq!(FileDtype::F16.to_f32(&out), [1.5, 0., 0., 0., -2., 0., 0., 0.]);
+        assert_eq!(floats(&Layout::Flat.repack(&w, &FileDtype::F16, &[2])), [1.5, -2.0]);
     }
 
     #[test]
-    fn values_that_are_not_finite_are_found() {
-        assert_eq!(first_not_finite(&bytes([1., f32::MAX, f32::NAN]), DType::F32), Some(2));
-        assert_eq!(first_not_finite(&bytes([1., f32::MIN]), DType::F32), None);
-        let h: Vec<u8> = [1f32, 1e9].into_iter().flat_map(|v| f16::from_f32(v).to_le_bytes()).collect();
-        assert_eq!(first_not_finite(&h, DType::F16), Some(1));
+    fn blocks_are_widened_before_they_change_their_order() {
+        // [N = 4, K = 16]: a block spans two rows.
+        let block = |scale: f32, first: i8| {
+            let quants = (0..32).map(move |i| (first + i).cast_unsigned());
+            f16::from_f32(scale).to_le_bytes().into_iter().chain(quants)
+        };
+        let w: Vec<u8> = block(1.0, 0).chain(block(0.25, -32)).collect();
+        let out = floats(&Layout::Matrix { start: 1, count: 3 }.repack(&w, &FileDtype::Q8_0, &[4, 16]));
+        assert_eq!(out.len(), 64);
+        assert_eq!(out[..8], [16., -8., -4., 0., 17., -7.75, -3.75, 0.]);
     }
 }

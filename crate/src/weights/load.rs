@@ -5,8 +5,7 @@ use std::ops::Range;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::layout::first_not_finite;
-use super::scope::{WeightSpec, storage};
+use super::scope::WeightSpec;
 use super::source::{Source, Span};
 use crate::executor::Executor;
 use crate::{CancelFlag, Error, Result};
@@ -75,15 +74,14 @@ pub async fn load_weights(
 
 fn upload(spec: &WeightSpec, bytes: &[u8], executor: &Executor) -> Result<()> {
     let Some(location) = &spec.location else { return Ok(()) };
-    let Some(dtype) = storage(&location.dtype) else { return Ok(()) };
-    if let Some(index) = first_not_finite(bytes, dtype) {
+    if let Some(index) = location.dtype.first_not_finite(bytes) {
         return Err(Error::TensorNotFinite {
             component: spec.component.clone(),
             tensor: spec.key.clone(),
             index,
         });
     }
-    executor.upload(&spec.tensor, &spec.layout.repack(bytes, dtype, &location.shape))
+    executor.upload(&spec.tensor, &spec.layout.repack(bytes, &location.dtype, &location.shape))
 }
 
 fn slice<'a>(bytes: &'a [u8], range: &Range<u64>, span: &Span) -> Result<&'a [u8]> {
@@ -132,8 +130,7 @@ fn batches(specs: &[WeightSpec]) -> Vec<Batch<'_>> {
 mod tests {
     use super::*;
     use crate::tensor::{DType, Tensor};
-    use crate::weights::Layout;
-    use crate::weights::safetensors::{FileDtype, TensorLocation};
+    use crate::weights::{FileDtype, Layout, TensorLocation};
 
     fn spec(path: &str, range: Range<u64>) -> WeightSpec {
         WeightSpec {

@@ -1,12 +1,17 @@
 //! Checkpoints: where their bytes come from, what the files hold, and the way onto the device.
 
+pub mod component;
+pub mod gguf;
 pub mod layout;
 pub mod load;
 pub mod safetensors;
 pub mod scope;
 pub mod source;
+pub mod stored;
 
+pub use component::Component;
 pub use layout::Layout;
 pub use load::{LoadProgress, load_weights};
 pub use scope::{Checkpoint, Scope, WeightSpec, Weights};
 pub use source::{Source, Span};
+pub use stored::{FileDtype, TensorLocation};

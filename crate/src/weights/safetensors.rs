@@ -3,8 +3,9 @@
 //! Format: <https://github.com/huggingface/safetensors>. The `safetensors` crate's own reader wants the whole file, and its
 //! offsets are `usize`: in wasm it refuses the 5 GB parts that large encoders come in. Its number formats are used.
 
-use super::source::{Source, exists, read_all};
-use crate::error::{Error, Result};
+use super::source::{Source, exactly, invalid, truncated};
+use super::stored::{FileDtype, TensorLocation};
+use crate::error::Result;
 use ::safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor, value::StrDeserializer};
@@ -12,60 +13,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::ops::Range;
-
-/// Number format of a stored tensor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileDtype {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats, IEEE.
-    F16,
-    /// 16-bit floats with the exponent of 32-bit ones.
-    BF16,
-    /// Anything else, by the name in the file.
-    Other(String),
-}
-
-impl FileDtype {
-    fn from_name(name: String) -> Self {
-        match name.as_str() {
-            "F32" => Self::F32,
-            "F16" => Self::F16,
-            "BF16" => Self::BF16,
-            _ => Self::Other(name),
-        }
-    }
-
-    /// Name in the file.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::BF16 => "BF16",
-            Self::Other(name) => name,
-        }
-    }
-
-    /// Bits of an element; `None` for a format that the safetensors crate does not know either.
-    fn bits(&self) -> Option<u64> {
-        let name: StrDeserializer<'_, serde::de::value::Error> =
-            serde::de::IntoDeserializer::into_deserializer(self.name());
-        Dtype::deserialize(name).ok().map(|dtype| dtype.bitsize() as u64)
-    }
-}
-
-/// Where a tensor lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorLocation {
-    /// File, inside the model folder.
-    pub path: String,
-    /// Bytes from the file's start; for the three float formats exactly as long as the shape asks for.
-    pub range: Range<u64>,
-    /// Number format, little endian.
-    pub dtype: FileDtype,
-    /// Extents, the last one contiguous; their product fits 64 bits.
-    pub shape: Vec<usize>,
-}
 
 /// Bytes before the header: its length.
 const PREFIX: u64 = 8;
@@ -76,7 +23,8 @@ const MAX_HEADER: u64 = 16 << 20;
 /// The header of one file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SafetensorsHeader {
-    tensors: BTreeMap<String, TensorLocation>,
+    /// Every tensor by its checkpoint key.
+    pub tensors: BTreeMap<String, TensorLocation>,
 }
 
 #[derive(Deserialize)]
@@ -178,6 +126,13 @@ impl SafetensorsHeader {
     }
 }
 
+/// Bits of an element; `None` for a format that the safetensors crate does not know either.
+fn bits(dtype: &FileDtype) -> Option<u64> {
+    let name: StrDeserializer<'_, serde::de::value::Error> =
+        serde::de::IntoDeserializer::into_deserializer(dtype.name());
+    Dtype::deserialize(name).ok().map(|dtype| dtype.bitsize() as u64)
+}
+
 /// Whether the bytes are there that the shape asks for; a format nobody knows is believed.
 fn check_length(
     dtype: &FileDtype,
@@ -188,7 +143,7 @@ fn check_length(
     let elements = shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent as u64));
     let too_large = || format!("has the shape {shape:?}, too large for any file");
     let elements = elements.ok_or_else(too_large)?;
-    let Some(bits) = dtype.bits() else { return Ok(()) };
+    let Some(bits) = bits(dtype) else { return Ok(()) };
     let bits = elements.checked_mul(bits).ok_or_else(too_large)?;
     if !bits.is_multiple_of(8) || bits / 8 != length {
         return Err(format!("has {length} bytes, not those of {} and the shape {shape:?}", dtype.name()));
@@ -217,180 +172,17 @@ fn check_coverage(path: &str, start: u64, mut offsets: Vec<(u64, u64)>, file_siz
     }
 }
 
-/// All tensors of a component folder, such as `transformer`, whether in one file or in parts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Component {
-    folder: String,
-    tensors: BTreeMap<String, TensorLocation>,
-}
-
-/// A `*.safetensors.index.json`: which part holds which tensor.
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
-/// Longest index file.
-const MAX_INDEX: u64 = 16 << 20;
-
-impl Component {
-    /// Finds the weight files of `folder` and reads their headers.
-    ///
-    /// `names` are the file names to look for, without endings (`diffusion_pytorch_model`, `model`), the first one first.
-    /// For each, one file, an index of parts, and both with diffusers' variants `fp16` and `bf16` in their names are
-    /// tried, plain ones before variants.
-    ///
-    /// Fails with `FileMissing` (no file, or none for a part), `FileInvalid` (a broken header or index, an index that
-    /// promises what its parts do not hold), `FileTruncated` or `ReadFailed`.
-    pub async fn open(source: &dyn Source, folder: &str, names: &[&str]) -> Result<Self> {
-        for variant in ["", ".fp16", ".bf16"] {
-            for name in names {
-                let single = format!("{folder}/{name}{variant}.safetensors");
-                if exists(source, &single).await? {
-                    let tensors = SafetensorsHeader::read(source, &single).await?.tensors;
-                    return Ok(Self { folder: folder.to_owned(), tensors });
-                }
-                let index = format!("{folder}/{name}.safetensors.index{variant}.json");
-                if exists(source, &index).await? {
-                    let tensors = read_parts(source, folder, &index).await?;
-                    return Ok(Self { folder: folder.to_owned(), tensors });
-                }
-            }
-        }
-        let name = names.first().copied().unwrap_or("model");
-        Err(Error::FileMissing { path: format!("{folder}/{name}.safetensors") })
-    }
-
-    /// Where the tensor with this checkpoint key lies.
-    ///
-    /// Fails with `TensorMissing`.
-    pub fn find(&self, key: &str) -> Result<&TensorLocation> {
-        self.tensors
-            .get(key)
-            .ok_or_else(|| Error::TensorMissing { component: self.folder.clone(), tensor: key.to_owned() })
-    }
-
-    /// The component's folder, such as `transformer`.
-    pub fn folder(&self) -> &str {
-        &self.folder
-    }
-
-    /// Every tensor by its checkpoint key, in alphabetical order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &TensorLocation)> {
-        self.tensors.iter().map(|(key, location)| (key.as_str(), location))
-    }
-
-    /// Every checkpoint key, in alphabetical order.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
-    }
-}
-
-async fn read_parts(
-    source: &dyn Source,
-    folder: &str,
-    index: &str,
-) -> Result<BTreeMap<String, TensorLocation>> {
-    let json = read_all(source, index, MAX_INDEX).await?;
-    let Index { weight_map } = serde_json::from_slice(&json).map_err(|e| invalid(index, e.to_string()))?;
-    let mut parts: BTreeMap<String, SafetensorsHeader> = BTreeMap::new();
-    let mut tensors = BTreeMap::new();
-    for (key, file) in weight_map {
-        if file.is_empty() || file.starts_with('.') || file.contains(['/', '\\', ':']) {
-            return Err(invalid(
-                index,
-                format!("tensor {key} is said to be in {file:?}, which is no file name"),
-            ));
-        }
-        if !parts.contains_key(&file) {
-            let header = SafetensorsHeader::read(source, &format!("{folder}/{file}")).await?;
-            parts.insert(file.clone(), header);
-        }
-        match parts.get_mut(&file).and_then(|header| header.tensors.remove(&key)) {
-            Some(location) => tensors.insert(key, location),
-            None => {
-                return Err(invalid(
-                    index,
-                    format!("tensor {key} is said to be in {file}, which does not have it"),
-                ));
-            }
-        };
-    }
-    Ok(tensors)
-}
-
-/// The bytes of `range`; a source that gives fewer or more is not believed.
-async fn exactly(source: &dyn Source, path: &str, range: Range<u64>) -> Result<Vec<u8>> {
-    let expected = range.end.saturating_sub(range.start);
-    let bytes = source.read(path, range.clone()).await?;
-    let found = bytes.len() as u64;
-    if found < expected {
-        return Err(truncated(path, range.end, range.start.saturating_add(found)));
-    }
-    if found > expected {
-        let reason = format!("{expected} bytes were asked for, {found} came");
-        return Err(Error::ReadFailed { path: path.to_owned(), reason });
-    }
-    Ok(bytes)
-}
-
-fn invalid(path: &str, reason: String) -> Error {
-    Error::FileInvalid { path: path.to_owned(), reason }
-}
-
-fn truncated(path: &str, expected: u64, found: u64) -> Error {
-    Error::FileTruncated { path: path.to_owned(), expected, found }
-}
-
 #[cfg(all(test, not(target_arch = "wasm32")))]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::weights::source::FolderSource;
-    use ::safetensors::{SafeTensors, serialize, tensor::TensorView};
-    use futures_util::future::LocalBoxFuture;
+    use crate::weights::source::testing::Memory;
+    use ::safetensors::{serialize, tensor::TensorView};
     use pollster::block_on;
     use proptest::prelude::*;
     use serde_json::json;
-    use std::cell::Cell;
-
-    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    const NAMES: &[&str] = &["diffusion_pytorch_model", "model"];
-
-    /// A folder in memory that counts what is read of it.
-    #[derive(Default)]
-    struct Memory {
-        files: BTreeMap<String, Vec<u8>>,
-        read: Cell<usize>,
-    }
-
-    impl Memory {
-        fn with(files: &[(&str, Vec<u8>)]) -> Self {
-            let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.clone())).collect();
-            Self { files, read: Cell::new(0) }
-        }
-
-        fn file(&self, path: &str) -> Result<&Vec<u8>> {
-            self.files.get(path).ok_or_else(|| Error::FileMissing { path: path.to_owned() })
-        }
-    }
-
-    impl Source for Memory {
-        fn size<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<u64>> {
-            Box::pin(async move { Ok(self.file(path)?.len() as u64) })
-        }
-
-        fn read<'a>(&'a self, path: &'a str, range: Range<u64>) -> LocalBoxFuture<'a, Result<Vec<u8>>> {
-            Box::pin(async move {
-                let bytes = self.file(path)?.get(range.start as usize..range.end as usize);
-                let bytes = bytes.ok_or_else(|| truncated(path, range.end, 0))?;
-                self.read.set(self.read.get() + bytes.len());
-                Ok(bytes.to_vec())
-            })
-        }
-    }
 
     /// A file with an f32 tensor of 2 x 3 and a bf16 tensor of 4, values 0, 1, 2, ... by byte.
-    fn small_file(first: &str, second: &str) -> Vec<u8> {
+    pub(crate) fn small_file(first: &str, second: &str) -> Vec<u8> {
         let data: Vec<u8> = (0..32).collect();
         let tensors = [
             (first, TensorView::new(Dtype::F32, vec![2, 3], &data[..24]).unwrap()),
@@ -410,93 +202,6 @@ mod tests {
     fn code(file: Vec<u8>) -> &'static str {
         let source = Memory::with(&[("f", file)]);
         block_on(SafetensorsHeader::read(&source, "f")).unwrap_err().code()
-    }
-
-    fn open(source: &dyn Source) -> Result<Component> {
-        block_on(Component::open(source, "c", NAMES))
-    }
-
-    /// Every component of the shipped and of the golden pipelines, against the safetensors crate on the whole files.
-    #[test]
-    fn same_as_the_whole_file() {
-        let mut compared = 0;
-        for (pipeline, folder) in [
-            ("models/interim", "transformer"),
-            ("models/interim", "text_encoder"),
-            ("tests/golden/odd/pipeline", "transformer"),
-            ("tests/golden/odd/pipeline", "text_encoder"),
-            ("tests/golden/wan21/pipeline", "vae"),
-        ] {
-            let root = format!("{ROOT}/{pipeline}");
-            let source = FolderSource::new(&root);
-            let component = block_on(Component::open(&source, folder, NAMES)).unwrap();
-            for (key, location) in component.iter() {
-                let whole = std::fs::read(format!("{root}/{}", location.path)).unwrap();
-                let tensors = SafeTensors::deserialize(&whole).unwrap();
-                let expected = tensors.tensor(key).unwrap();
-                assert_eq!(location.shape, expected.shape());
-                assert_eq!(location.dtype.name(), expected.dtype().to_string());
-                let range = location.range.clone();
-                assert_eq!(&whole[range.start as usize..range.end as usize], expected.data());
-                compared += 1;
-            }
-        }
-        assert!(compared > 300, "{compared}");
-    }
-
-    #[test]
-    fn nothing_but_headers_is_read() {
-        let file = small_file("a", "b");
-        let source = Memory::with(&[("c/model.safetensors", file.clone())]);
-        let component = open(&source).unwrap();
-        assert_eq!(source.read.get(), file.len() - 32);
-        assert_eq!(component.keys().collect::<Vec<_>>(), ["a", "b"]);
-        let b = component.find("b").unwrap();
-        assert_eq!((&b.dtype, b.shape.as_slice()), (&FileDtype::BF16, &[4][..]));
-        assert_eq!(file[b.range.start as usize..b.range.end as usize], (24..32).collect::<Vec<u8>>());
-        let missing = Error::TensorMissing { component: "c".to_owned(), tensor: "z".to_owned() };
-        assert_eq!(component.find("z"), Err(missing));
-    }
-
-    #[test]
-    fn parts_and_variants() {
-        let index =
-            |files: [&str; 2]| json!({"weight_map": {"a": files[0], "d": files[1]}}).to_string().into_bytes();
-        let parts = [("c/p1.safetensors", small_file("a", "b")), ("c/p2.safetensors", small_file("c", "d"))];
-        let with_index = |path: &'static str, json: Vec<u8>| {
-            let mut source = Memory::with(&parts);
-            source.files.insert(path.to_owned(), json);
-            source
-        };
-        let good = index(["p1.safetensors", "p2.safetensors"]);
-        for path in ["c/model.safetensors.index.json", "c/model.safetensors.index.fp16.json"] {
-            let component = open(&with_index(path, good.clone())).unwrap();
-            assert_eq!(component.keys().collect::<Vec<_>>(), ["a", "d"]);
-            assert_eq!(component.find("d").unwrap().path, "c/p2.safetensors");
-        }
-        let path = "c/model.safetensors.index.json";
-        let absent = open(&with_index(path, index(["p1.safetensors", "p3.safetensors"])));
-        assert_eq!(absent, Err(Error::FileMissing { path: "c/p3.safetensors".to_owned() }));
-        for files in [
-            ["p1.safetensors", "p1.safetensors"],
-            ["../c/p1.safetensors", "p2.safetensors"],
-            ["", "p2.safetensors"],
-            ["https://example.org", "p2.safetensors"],
-        ] {
-            assert_eq!(
-                open(&with_index(path, index(files))).unwrap_err().code(),
-                "file_invalid",
-                "{files:?}"
-            );
-        }
-        assert_eq!(open(&with_index(path, b"{}".to_vec())).unwrap_err().code(), "file_invalid");
-
-        let both = [
-            ("c/diffusion_pytorch_model.bf16.safetensors", small_file("wrong", "x")),
-            ("c/diffusion_pytorch_model.fp16.safetensors", small_file("right", "x")),
-        ];
-        assert!(open(&Memory::with(&both)).unwrap().find("right").is_ok());
-        assert_eq!(open(&Memory::default()).unwrap_err().code(), "file_missing");
     }
 
     #[test]

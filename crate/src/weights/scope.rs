@@ -7,8 +7,9 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 
+use super::component::Component;
 use super::layout::Layout;
-use super::safetensors::{Component, FileDtype, TensorLocation};
+use super::stored::TensorLocation;
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
@@ -112,7 +113,7 @@ impl Scope {
                 found: location.shape.clone(),
             });
         }
-        if storage(&location.dtype).is_none() {
+        if location.dtype.on_device().is_none() {
             return Err(Error::TensorDtype {
                 component: component.folder().to_owned(),
                 tensor: key,
@@ -133,7 +134,7 @@ impl Scope {
     }
 
     /// Output rows `rows` of a weight of torch shape `[N, ...]` as the matrix `[K, stride]` that the kernels read, in the
-    /// number format of the file.
+    /// format that goes with the file's.
     ///
     /// # Errors
     /// As [`Scope::locate`].
@@ -141,7 +142,7 @@ impl Scope {
         let location = self.locate(name, shape)?;
         let dtype = match (&*self.checkpoint, &location) {
             (Checkpoint::Assumed { dtype, .. }, _) => *dtype,
-            (_, Some(location)) => storage(&location.dtype).unwrap_or(DType::F32),
+            (_, Some(location)) => location.dtype.on_device().unwrap_or(DType::F32),
             (_, None) => DType::F32,
         };
         let [k, stride] = layout.matrix(shape);
@@ -163,15 +164,5 @@ impl Scope {
             location,
         });
         tensor
-    }
-}
-
-/// The device format of a file's format, where it can be read.
-pub(crate) fn storage(dtype: &FileDtype) -> Option<DType> {
-    match dtype {
-        FileDtype::F32 => Some(DType::F32),
-        FileDtype::F16 => Some(DType::F16),
-        FileDtype::BF16 => Some(DType::Bf16),
-        FileDtype::Other(_) => None,
     }
 }

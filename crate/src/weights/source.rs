@@ -52,6 +52,29 @@ pub async fn exists(source: &dyn Source, path: &str) -> Result<bool> {
     }
 }
 
+/// The bytes of `range`; a source that gives fewer or more is not believed.
+pub(super) async fn exactly(source: &dyn Source, path: &str, range: Range<u64>) -> Result<Vec<u8>> {
+    let expected = range.end.saturating_sub(range.start);
+    let bytes = source.read(path, range.clone()).await?;
+    let found = bytes.len() as u64;
+    if found < expected {
+        return Err(truncated(path, range.end, range.start.saturating_add(found)));
+    }
+    if found > expected {
+        let reason = format!("{expected} bytes were asked for, {found} came");
+        return Err(Error::ReadFailed { path: path.to_owned(), reason });
+    }
+    Ok(bytes)
+}
+
+pub(super) fn invalid(path: &str, reason: String) -> Error {
+    Error::FileInvalid { path: path.to_owned(), reason }
+}
+
+pub(super) fn truncated(path: &str, expected: u64, found: u64) -> Error {
+    Error::FileTruncated { path: path.to_owned(), expected, found }
+}
+
 #[cfg(not(target_arch = "wasm32"))]
 pub use folder::FolderSource;
 
@@ -122,17 +145,57 @@ mod folder {
 }
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
+pub(crate) mod testing {
+    use super::*;
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+
+    /// A folder in memory that counts what is read of it.
+    #[derive(Default)]
+    pub(crate) struct Memory {
+        pub(crate) files: BTreeMap<String, Vec<u8>>,
+        pub(crate) read: Cell<usize>,
+    }
+
+    impl Memory {
+        pub(crate) fn with(files: &[(&str, Vec<u8>)]) -> Self {
+            let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.clone())).collect();
+            Self { files, read: Cell::new(0) }
+        }
+
+        fn file(&self, path: &str) -> Result<&Vec<u8>> {
+            self.files.get(path).ok_or_else(|| Error::FileMissing { path: path.to_owned() })
+        }
+    }
+
+    impl Source for Memory {
+        fn size<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<u64>> {
+            Box::pin(async move { Ok(self.file(path)?.len() as u64) })
+        }
+
+        fn read<'a>(&'a self, path: &'a str, range: Range<u64>) -> LocalBoxFuture<'a, Result<Vec<u8>>> {
+            Box::pin(async move {
+                let bytes = self.file(path)?.get(range.start as usize..range.end as usize);
+                let bytes = bytes.ok_or_else(|| truncated(path, range.end, 0))?;
+                self.read.set(self.read.get() + bytes.len());
+                Ok(bytes.to_vec())
+            })
+        }
+    }
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
     use pollster::block_on;
 
-    fn interim() -> FolderSource {
-        FolderSource::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/interim"))
+    fn shipped() -> FolderSource {
+        FolderSource::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/small"))
     }
 
     #[test]
     fn ranges() {
-        let source = interim();
+        let source = shipped();
         let whole = block_on(read_all(&source, "model_index.json", 1 << 20)).unwrap();
         let size = block_on(source.size("model_index.json")).unwrap();
         assert_eq!(whole.len() as u64, size);
@@ -142,7 +205,7 @@ mod tests {
 
     #[test]
     fn failures() {
-        let source = interim();
+        let source = shipped();
         let size = block_on(source.size("vae/config.json")).unwrap();
         let truncated =
             Error::FileTruncated { path: "vae/config.json".to_owned(), expected: size + 1, found: size };
@@ -152,7 +215,7 @@ mod tests {
             "file_truncated"
         );
         for path in
-            ["none.json", "vae", "../interim/model_index.json", "/etc/hostname", "vae/../vae/config.json"]
+            ["none.json", "vae", "../small/model_index.json", "/etc/hostname", "vae/../vae/config.json"]
         {
             assert_eq!(block_on(source.size(path)).unwrap_err().code(), "file_missing", "{path}");
             assert_eq!(block_on(exists(&source, path)), Ok(false));

@@ -2,15 +2,6 @@
 import type { ClipOptions, ModelInfo } from "../messages.js";
 import { element } from "./dom.js";
 
-/** Places, colours and motions that the default model knows. */
-const EXAMPLES = [
-  "a red ball bounces on green grass",
-  "a yellow fish swims to the right under the sea",
-  "an orange balloon floats up over the beach",
-  "a white rocket takes off at night",
-  "a blue car drives through the desert at sunset",
-];
-
 /** The value of the size list that shows the two number fields. */
 const OTHER_SIZE = "other";
 
@@ -46,7 +37,6 @@ export class Form {
       () => (this.#seed.value = String(randomSeed())),
     );
     this.#size.addEventListener("change", () => this.#showCustomSize());
-    this.#addExamples();
   }
 
   /** Fills in what the model can make, with its defaults chosen. */
@@ -131,20 +121,6 @@ export class Form {
   #lengthOption(frames: number): HTMLOptionElement {
     const length = frames === 1 ? "A still" : `${(frames / this.#fps).toFixed(1)} s`;
     return option(String(frames), `${length} · ${frames} ${frames === 1 ? "frame" : "frames"}`);
-  }
-
-  #addExamples(): void {
-    const buttons = EXAMPLES.map((example) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = example;
-      button.addEventListener("click", () => {
-        this.setPrompt(example);
-        this.#prompt.focus();
-      });
-      return button;
-    });
-    element("examples", HTMLElement).append(...buttons);
   }
 }
 

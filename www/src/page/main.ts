@@ -7,11 +7,13 @@ import { type Fix, explain, losesModel } from "./explain.js";
 import { Form } from "./form.js";
 import { History, type MadeClip } from "./history.js";
 import { Leader } from "./leader.js";
+import { Picker } from "./picker.js";
 import { Player } from "./player.js";
 import { type Pace, Progress } from "./progress.js";
 import { Status } from "./status.js";
+import { readWords } from "./words.js";
 
-const DEFAULT_MODEL = "models/interim/";
+const DEFAULT_MODEL = "models/small/";
 
 const stage = element("stage", HTMLElement);
 const generateButton = element("generate", HTMLButtonElement);
@@ -26,6 +28,7 @@ const device = query.get("device") === "cpu" ? "cpu" : query.get("device") === "
 const player = new Player();
 const leader = new Leader();
 const form = new Form(() => void generate());
+const picker = new Picker((prompt) => form.setPrompt(prompt));
 const status = new Status(applyFix);
 const history = new History(showClip);
 /** Pace of the last clip, by its size and frames. */
@@ -73,6 +76,11 @@ function useSource(next: ModelSource): void {
   );
   model = undefined;
   status.clearError();
+  void readWords(next).then((words) => {
+    if (source === next) {
+      picker.useWords(words);
+    }
+  });
   void theModel().catch((thrown: unknown) => {
     if (!making) {
       showError(KinetoscopeError.from(thrown));

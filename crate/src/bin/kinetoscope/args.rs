@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kinetoscope::config::{ModelIndex, Solver};
 use kinetoscope::executor::DeviceChoice;
-use kinetoscope::pipeline::GenerateOptions;
+use kinetoscope::pipeline::{Configs, GenerateOptions};
 use kinetoscope::weights::source::FolderSource;
 use kinetoscope::{Error, Result};
+
+use super::footage::{Fit, GivenArg, load_edit};
 
 /// Video from text, on your own GPU.
 #[derive(Debug, Parser)]
@@ -20,7 +22,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Makes a clip from a prompt.
-    Generate(GenerateArgs),
+    Generate(Box<GenerateArgs>),
     /// Says what a clip takes on a device, from the model's headers alone.
     Plan(PlanArgs),
 }
@@ -43,9 +45,34 @@ pub struct GenerateArgs {
     /// Solver; the model's scheduler decides otherwise.
     #[arg(long)]
     pub solver: Option<SolverArg>,
+    /// Sigmas to go through instead of the solver's own, falling from 1 or less to above 0, with commas between them.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "steps")]
+    pub sigmas: Option<Vec<f64>>,
+    /// The sigmas between which there is guidance.
+    #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
+    pub guidance_interval: Option<[f64; 2]>,
     /// Tokens that prompts are cut and padded to.
     #[arg(long, value_name = "N")]
     pub max_tokens: Option<usize>,
+    /// Picture that the clip begins with: a PNG.
+    #[arg(long, value_name = "PNG", conflicts_with = "video")]
+    pub image: Option<PathBuf>,
+    /// Pictures that the clip is to contain: a PNG, a GIF or a folder of PNGs, the first of them at frame AT; below 0, the last of them
+    /// counted from the end. -1=PATH is the clip's end. May be repeated.
+    #[arg(long, value_name = "AT=PATH", allow_hyphen_values = true, conflicts_with = "video")]
+    pub given: Vec<GivenArg>,
+    /// Clip to change by the prompt: a GIF or a folder of PNGs.
+    #[arg(long, value_name = "PATH")]
+    pub video: Option<PathBuf>,
+    /// How far it may be changed: 0 not at all, 1 altogether.
+    #[arg(long, value_name = "X", default_value_t = 0.6, requires = "video")]
+    pub strength: f64,
+    /// Where it may be changed: white in this PNG, GIF or folder of PNGs.
+    #[arg(long, value_name = "PATH", requires = "video")]
+    pub mask: Option<PathBuf>,
+    /// How pictures of another shape are brought to the clip's.
+    #[arg(long, default_value = "cover")]
+    pub fit: Fit,
     /// Seed of the noise, as torch's CPU generator takes it.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -61,6 +88,13 @@ pub struct GenerateArgs {
     /// A .gif, a .png (contact sheet), or a folder for one PNG a frame.
     #[arg(long, value_name = "PATH")]
     pub out: PathBuf,
+}
+
+/// Two numbers with a comma between them.
+fn interval(text: &str) -> std::result::Result<[f64; 2], String> {
+    let number = |part: &str| part.trim().parse::<f64>().ok();
+    let pair = text.split_once(',').and_then(|(low, high)| Some([number(low)?, number(high)?]));
+    pair.ok_or_else(|| "expected two numbers, such as 0.2,0.8".into())
 }
 
 #[derive(Debug, Args)]
@@ -79,14 +113,14 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// Folder of a diffusers pipeline; may be left out where the working directory has models/interim.
+    /// Folder of a diffusers pipeline; may be left out where the working directory has models/small.
     #[arg(long = "model", value_name = "DIR", default_value = default_model(), required = default_model().is_none())]
     folder: PathBuf,
 }
 
 /// The repository's own model, for whoever runs the program there.
 fn default_model() -> Option<&'static str> {
-    Some("models/interim").filter(|folder| Path::new(folder).is_dir())
+    Some("models/small").filter(|folder| Path::new(folder).is_dir())
 }
 
 impl ModelArgs {
@@ -128,6 +162,8 @@ pub struct ClipArgs {
 pub enum SolverArg {
     Unipc,
     Euler,
+    /// For models distilled for a few steps.
+    Dmd,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -142,6 +178,7 @@ impl From<SolverArg> for Solver {
         match arg {
             SolverArg::Unipc => Self::UniPc,
             SolverArg::Euler => Self::Euler,
+            SolverArg::Dmd => Self::Dmd,
         }
     }
 }
@@ -171,16 +208,36 @@ impl ClipArgs {
 }
 
 impl GenerateArgs {
-    /// The same as options of the pipeline.
-    pub fn options(&self) -> GenerateOptions {
-        GenerateOptions {
+    /// The same as options of the pipeline, pictures and clips read and fitted to the clip's size. A clip to be changed decides the length
+    /// where none is asked for.
+    ///
+    /// # Errors
+    /// A picture that cannot be read or decoded.
+    pub fn options(&self, configs: &Configs) -> Result<GenerateOptions> {
+        let defaults = &configs.defaults;
+        let size = [self.clip.width.unwrap_or(defaults.width), self.clip.height.unwrap_or(defaults.height)];
+        let first = self.image.as_deref().map(GivenArg::first);
+        let given = first.iter().chain(&self.given).map(|arg| arg.load(size, self.fit));
+        let given = given.collect::<Result<Vec<_>>>()?;
+        let edit = match &self.video {
+            Some(video) => Some(load_edit(video, self.mask.as_deref(), self.strength, size, self.fit)?),
+            None => None,
+        };
+        let stride = configs.vae.scale_factor_temporal;
+        let length = edit.as_ref().map(|edit| edit.footage.frames().saturating_sub(1) / stride * stride + 1);
+        Ok(GenerateOptions {
+            given,
+            edit,
+            frames: self.clip.frames.or(length),
             prompt: self.prompt.clone(),
             negative: self.negative.clone(),
             shift: self.shift,
             solver: self.solver.map(Into::into),
+            sigmas: self.sigmas.clone(),
+            guidance_interval: self.guidance_interval,
             max_tokens: self.max_tokens,
             seed: Some(self.seed),
             ..self.clip.options()
-        }
+        })
     }
 }

@@ -24,8 +24,10 @@ const COUNT: &str = "{msg:>9} {bar:30} {pos}/{len}  {eta} left";
 /// Those of the pipeline, and [`kinetoscope::Error::WriteFailed`].
 pub fn run(args: &GenerateArgs) -> Result<()> {
     // Whatever can be wrong with the request is found before the weights are read, not after minutes of work.
-    let (source, options) = (args.model.source()?, args.options());
-    let clip = Clip::new(&options, &block_on(Configs::read(&source))?)?;
+    let source = args.model.source()?;
+    let configs = block_on(Configs::read(&source))?;
+    let options = args.options(&configs)?;
+    let clip = Clip::new(&options, &configs)?;
     let noise = args.noise.as_ref().map(|path| read_noise(path, clip.latents)).transpose()?;
     let output = Output::new(&args.out)?;
     args.dump.as_deref().map_or(Ok(()), check_writable)?;
@@ -57,6 +59,11 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         eprintln!(
             "note: the prompt is longer than the {} tokens of this model: its last {} were left out",
             clip.max_tokens, text.dropped
+        );
+    }
+    if let Some(dropped) = clip.timeline.as_ref().map(|timeline| timeline.dropped).filter(|n| *n > 0) {
+        eprintln!(
+            "note: {dropped} of the given frames are made anew: they share a latent frame with frames to be made"
         );
     }
     let mut dump = match &args.dump {

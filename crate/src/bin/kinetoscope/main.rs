@@ -1,6 +1,7 @@
 //! The command line: the same pipeline as in the browser, on a native GPU or on the CPU.
 
 mod args;
+mod footage;
 mod generate;
 mod output;
 mod plan;

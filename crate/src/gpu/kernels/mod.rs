@@ -4,6 +4,7 @@
 //! elements. One file an operation, of the same name as under [`crate::ops`].
 
 mod attention;
+mod blend;
 mod combination;
 mod conv;
 mod copy;
@@ -53,6 +54,7 @@ pub fn lower(op: &Op, limits: &Limits) -> Result<Vec<Dispatch>> {
         Op::Transpose(op) => transpose::lower(op, limits),
         Op::Silu(op) => silu::lower(op, limits),
         Op::Combination(op) => combination::lower(op, limits),
+        Op::Blend(op) => blend::lower(op, limits),
         Op::Copy(op) => copy::lower(op, limits),
         Op::RelativeBias(op) => relative_bias::lower(op, limits),
         Op::Patchify(op) => patchify::lower(op, limits),
