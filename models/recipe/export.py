@@ -26,10 +26,6 @@ import world
 from evaluate import Generator
 from motion import FPS
 
-def megabytes(folder: Path) -> float:
-    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -101,11 +97,11 @@ def main() -> None:
         torch.device("cpu"),
     )
     error = (g.pictures(g.latents([prompt], seed=5)) - theirs.float()).abs().max().item() * 255
-    print(f"wrote {args.out}, {megabytes(args.out):.2f} MB; largest difference from diffusers' pipeline: {error:.3f} of 255")
+    print(f"wrote {args.out}, {quantised.megabytes(args.out):.2f} MB; largest difference from diffusers' pipeline: {error:.3f} of 255")
     if error > 1:
         raise SystemExit("diffusers' pipeline and the recipe's sampler differ")
     quantised.convert(args.out, args.quantised)
-    print(f"wrote {args.quantised}, {megabytes(args.quantised):.2f} MB")
+    print(f"wrote {args.quantised}, {quantised.megabytes(args.quantised):.2f} MB")
 
 
 if __name__ == "__main__":

@@ -72,14 +72,17 @@ def convert(source: Path, out: Path) -> None:
         save(load(kind, source / kind), out / kind)
 
 
+def megabytes(folder: Path) -> float:
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="diffusers folder")
     parser.add_argument("out", type=Path, help="folder to write")
     args = parser.parse_args()
     convert(args.source, args.out)
-    total = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())
-    print(f"wrote {args.out}, {total / 1e6:.2f} MB")
+    print(f"wrote {args.out}, {megabytes(args.out):.2f} MB")
 
 
 if __name__ == "__main__":
