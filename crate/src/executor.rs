@@ -106,9 +106,15 @@ impl Executor {
         }
         let reason = match Gpu::create(options).await {
             Ok(gpu) if choice == DeviceChoice::WebGpu || !gpu.info().software => return Ok(gpu.into()),
-            Ok(gpu) => Error::DeviceUnavailable {
-                reason: format!("{} is a software adapter, slower than the CPU executor", gpu.info().name),
-            },
+            Ok(gpu) => {
+                // Browsers do not tell the name of every adapter.
+                let name = match gpu.info().name.as_str() {
+                    "" => "what WebGPU offers",
+                    name => name,
+                };
+                let reason = format!("{name} is a software adapter, slower than the CPU executor");
+                Error::DeviceUnavailable { reason }
+            }
             Err(error) if choice == DeviceChoice::WebGpu => return Err(error),
             Err(error) => error,
         };

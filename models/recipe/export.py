@@ -18,6 +18,7 @@ from transformers import UMT5EncoderModel
 
 import device
 import flow
+import preview
 import quantised
 import text
 import training
@@ -43,7 +44,7 @@ def main() -> None:
     device.add_arguments(parser)
     parser.add_argument("--smoke", action="store_true", help="few steps in the check")
     args = parser.parse_args()
-    device.prepare(args)
+    on = device.prepare(args)
     if args.smoke:
         args.steps = 2
     parts = {
@@ -51,8 +52,9 @@ def main() -> None:
         "text_encoder": UMT5EncoderModel.from_pretrained(args.model / "text_encoder"),
         "vae": quantised.load("vae", args.vae),
     }
+    preview_map = preview.fit(parts["vae"].to(on).eval(), args.size, on, 8 if args.smoke else 256)
     pipeline = WanPipeline(
-        **{name: part.to(torch.float16) for name, part in parts.items()},
+        **{name: part.to("cpu", torch.float16) for name, part in parts.items()},
         tokenizer=text.tokens(),
         scheduler=flow.scheduler(args.steps, few=args.few),
         expand_timesteps=True,
@@ -67,7 +69,7 @@ def main() -> None:
         "steps": args.steps,
         "guidance_scale": args.guidance,
     }
-    settings = {**settings, "max_sequence_length": text.MAX_SEQUENCE_LENGTH, "negative_prompt": ""}
+    settings = {**settings, "max_sequence_length": text.MAX_SEQUENCE_LENGTH, "negative_prompt": "", "latent_rgb": preview_map}
     (args.out / "kinetoscope.json").write_text(json.dumps(settings, indent=1) + "\n")
     (args.out / "words.json").write_text(json.dumps(world.words()) + "\n")
     # diffusers alone, in 32 bit, against this recipe's sampler on the same weights.

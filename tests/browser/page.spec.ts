@@ -204,7 +204,20 @@ test("works with the keyboard alone", async ({ kinetoscope, page, server }) => {
   const focused = () =>
     page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent?.trim() || "");
   await page.keyboard.press("Tab");
-  expect(await focused()).toBe("prompt");
+  expect(await focused()).toBe("mode-text");
+  // Arrow keys go through the choices; the last brings its slot and settings.
+  for (let k = 0; k < 4; k++) {
+    await page.keyboard.press("ArrowRight");
+  }
+  await expect(page.getByRole("radio", { name: "Edit" })).toBeChecked();
+  const reached = [];
+  for (let k = 0; k < 8 && reached.at(-1) !== "prompt"; k++) {
+    await page.keyboard.press("Tab");
+    reached.push(await focused());
+  }
+  expect(reached).toEqual(["Choose a file…", "strength", "where", "fit", "prompt"]);
+  await page.getByRole("radio", { name: "Text" }).check();
+  await kinetoscope.prompt.focus();
   await page.keyboard.type(PROMPT);
   const order = [];
   for (let k = 0; k < 40 && order.at(-1) !== "choose"; k++) {

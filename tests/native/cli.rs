@@ -235,6 +235,33 @@ fn a_clip_is_made_from_pictures() {
 }
 
 #[test]
+fn a_film_is_made_window_by_window() {
+    let scratch = Scratch::new();
+    let model = scratch.model();
+    let film = |out: &str, more: &[&str]| {
+        let output = generate(&model, &scratch.path(out), &[&["--seconds", "1.6"], more].concat());
+        succeeded(&output);
+        (0..13)
+            .map(|k| fs::read(scratch.path(out).join(format!("frame-{k:04}.png"))).unwrap())
+            .collect::<Vec<_>>()
+    };
+    // 12.8 frames at 8 a second are 13: windows of 5, which share one frame each.
+    let plain = film("plain", &[]);
+    assert_eq!(fs::read_dir(scratch.path("plain")).unwrap().count(), 13);
+    let told = film("told", &["--prompt-at", "0.9=a blue fish"]);
+    assert!(plain[..7] == told[..7] && plain[12] != told[12]);
+    assert!(plain != film("more", &["--frames", "9", "--overlap", "5"]));
+
+    succeeded(&generate(&model, &scratch.path("wide"), &["--aspect", "2:1"]));
+    succeeded(&generate(&model, &scratch.path("film.gif"), &["--seconds", "1.6"]));
+    let out = scratch.path("no.gif");
+    failed(&generate(&model, &out, &["--seconds", "61"]), "option_invalid", &["seconds", "60"]);
+    failed(&generate(&model, &out, &["--prompt-at", "9=late"]), "option_invalid", &["prompts[0].at"]);
+    assert_eq!(generate(&model, &out, &["--prompt-at", "late"]).status.code(), Some(2));
+    assert!(!out.exists());
+}
+
+#[test]
 fn pictures_that_cannot_be_used() {
     let scratch = Scratch::new();
     let model = scratch.model();

@@ -366,6 +366,56 @@ async fn a_clip_begins_with_a_given_picture() {
 }
 
 #[wasm_bindgen_test]
+async fn a_film_goes_on_window_by_window_and_shows_where_it_goes() {
+    let engine = engine("cpu").await;
+    let with_map = "const settings = JSON.parse(new TextDecoder().decode(files['kinetoscope.json']));
+        settings.latent_rgb = { weights: Array(12).fill([0.1, 0.2, 0.3]), bias: [0.5, 0.5, 0.5] };
+        files['kinetoscope.json'] = new TextEncoder().encode(JSON.stringify(settings));";
+    let model = load(&engine, source(with_map), "").await.unwrap();
+    assert_eq!(get(&model.info().unwrap(), "preview"), true);
+    // A second is 8 frames, brought up to 9: windows of 5 that share one.
+    let asked = "{ prompt: 'a dragon', seconds: 1, frames: 5, steps: 2, aspect: 1, preview: true,
+        prompts: [{ at: 0.7, prompt: 'a red ball' }] }";
+    let session = model.session(&options(asked), &CancelFlag::new()).unwrap();
+    assert_eq!((session.frames(), session.windows()), (9, 2));
+    assert_eq!(failed(settled(session.next_window()).await).0, "wrong_state");
+    let mut frames = 0;
+    loop {
+        settled(session.encode()).await.unwrap();
+        let step = settled(session.step()).await.unwrap();
+        let preview = get(&step, "preview");
+        let sides = [session.width() / 16, session.height() / 16].map(|side| side as f64);
+        assert_eq!([number(&preview, "width"), number(&preview, "height")], sides);
+        let bytes = get(&preview, "rgba").dyn_into::<Uint8Array>().unwrap().length();
+        assert_eq!(f64::from(bytes), number(&preview, "frames") * sides[0] * sides[1] * 4.0);
+        while !settled(session.step()).await.unwrap().is_undefined() {}
+        loop {
+            let event = settled(session.next_frames()).await.unwrap();
+            if event.is_undefined() {
+                break;
+            }
+            assert_eq!(number(&event, "index") as usize, frames);
+            frames += number(&event, "count") as usize;
+        }
+        if settled(session.next_window()).await.unwrap() == false {
+            break;
+        }
+        assert_eq!(frames, 4);
+    }
+    assert_eq!(frames, 9);
+    for (text, option) in [
+        ("{ prompt: '', seconds: '3' }", "seconds"),
+        ("{ prompt: '', seconds: 61 }", "seconds"),
+        ("{ prompt: '', prompts: [{ prompt: 'x' }] }", "prompts[0].at"),
+        ("{ prompt: '', aspect: -1 }", "aspect"),
+        ("{ prompt: '', preview: 1 }", "preview"),
+    ] {
+        let (code, details) = failed(model.session(&options(text), &CancelFlag::new()));
+        assert!(code == "option_invalid" && details.contains(option), "{text}: {details}");
+    }
+}
+
+#[wasm_bindgen_test]
 async fn a_seed_is_a_number_or_a_bigint() {
     let (_engine, model) = model().await;
     let mut noise = Vec::new();

@@ -25,12 +25,22 @@ export type {
   Given,
   LoadProgress,
   Mask,
+  MemoryInfo,
   ModelInfo,
+  Preview,
   Solver,
   StepInfo,
   TextInfo,
+  TimedPrompt,
 } from "./messages.js";
-export { Model, type ClipSeconds, type Frame, type GenerateEvent, type GenerateOptions } from "./model.js";
+export {
+  Model,
+  type ClipSeconds,
+  type Frame,
+  type GenerateEvent,
+  type GenerateOptions,
+  type WindowInfo,
+} from "./model.js";
 export { Session } from "./session.js";
 export { type Support, isSupported } from "./support.js";
 export type { ModelSource } from "./weights/source.js";

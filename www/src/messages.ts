@@ -14,11 +14,24 @@ import type {
   LoadProgress,
   Mask,
   ModelInfo,
+  Preview,
   StepEvent,
   TextEvent,
+  TimedPrompt,
 } from "./wasm/kinetoscope.js";
 
-export type { ClipOptions, ClipPlan, Edit, Footage, Given, LoadProgress, Mask, ModelInfo };
+export type {
+  ClipOptions,
+  ClipPlan,
+  Edit,
+  Footage,
+  Given,
+  LoadProgress,
+  Mask,
+  ModelInfo,
+  Preview,
+  TimedPrompt,
+};
 
 /** Where the computing is to happen: `auto` takes WebGPU where it works and the CPU elsewhere. */
 export type Device = "auto" | "webgpu" | "cpu";
@@ -60,14 +73,24 @@ export interface SessionInfo {
   readonly frames: number;
   readonly steps: number;
   readonly droppedFrames: number;
+  readonly windows: number;
 }
 
 /** Calls on an open session that take nothing else. */
-export type SessionCall = "encode" | "step" | "frames" | "latents" | "promptEmbeds" | "close";
+export type SessionCall = "encode" | "step" | "frames" | "nextWindow" | "latents" | "promptEmbeds" | "close";
+
+/** What a model holds at the moment, in bytes. */
+export interface MemoryInfo {
+  /** Buffers on the device: the weights, and what the clip in the making takes. */
+  readonly device: number;
+  /** The worker's own memory, as large as it ever had to be. */
+  readonly worker: number;
+}
 
 /** What can be asked of the worker. */
 export type Call =
   | { readonly type: "load"; readonly source: SourceSpec; readonly device: Device }
+  | { readonly type: "memory" }
   | { readonly type: "plan"; readonly options: ClipOptions }
   | { readonly type: "open"; readonly options: ClipOptions }
   | { readonly type: SessionCall; readonly session: number };
@@ -75,11 +98,13 @@ export type Call =
 /** What each call answers. */
 export interface Results {
   load: { readonly model: ModelInfo; readonly device: DeviceInfo };
+  memory: MemoryInfo;
   plan: ClipPlan;
   open: SessionInfo;
   encode: TextInfo;
   step: StepInfo | undefined;
   frames: FrameChunk | undefined;
+  nextWindow: boolean;
   latents: Float32Array<ArrayBuffer>;
   promptEmbeds: Float32Array<ArrayBuffer>;
   close: undefined;
@@ -99,7 +124,7 @@ export function transferables(value: Results[keyof Results]): ArrayBuffer[] {
   if (value instanceof Float32Array) {
     return [value.buffer];
   }
-  if (value !== undefined && "rgba" in value) {
+  if (typeof value === "object" && "rgba" in value) {
     return [value.rgba.buffer];
   }
   return [];

@@ -14,7 +14,8 @@ class ScriptedWorker implements WorkerPort {
   onmessageerror: ((event: MessageEvent) => void) | null = null;
   onerror: ((event: ErrorEvent) => void) | null = null;
   readonly heard: ToWorker[] = [];
-  readonly open = new Map<number, { steps: number; frames: number }>();
+  readonly open = new Map<number, { steps: number; frames: number; window: number }>();
+  windows = 1;
   fail: string | undefined;
   terminated = false;
   #queue: Promise<void> = Promise.resolve();
@@ -52,11 +53,19 @@ class ScriptedWorker implements WorkerPort {
       };
     }
     if (type === "open") {
-      this.open.set(id, { steps: 0, frames: 0 });
+      this.open.set(id, { steps: 0, frames: 0, window: 0 });
       return {
         type: "result",
         id,
-        value: { session: id, width: 2, height: 1, frames: 3, steps: 2, droppedFrames: 0 },
+        value: {
+          session: id,
+          width: 2,
+          height: 1,
+          frames: 3 * this.windows,
+          steps: 2,
+          droppedFrames: 0,
+          windows: this.windows,
+        },
       };
     }
     const state = "session" in request ? this.open.get(request.session) : undefined;
@@ -72,9 +81,12 @@ class ScriptedWorker implements WorkerPort {
       const rgba = new Uint8ClampedArray(count * 8).map(
         (_, byte) => (state.frames + Math.floor(byte / 8)) * 10,
       );
-      const value = { index: state.frames, count, rgba, seconds: 3 };
+      const value = { index: 3 * state.window + state.frames, count, rgba, seconds: 3 };
       state.frames += count;
       return { type: "result", id, value };
+    } else if (type === "nextWindow" && state) {
+      Object.assign(state, { steps: 0, frames: 0, window: state.window + 1 });
+      return { type: "result", id, value: state.window < this.windows };
     }
     return { type: "result", id, value: undefined };
   }
@@ -94,6 +106,22 @@ async function collect(events: AsyncIterable<GenerateEvent>): Promise<GenerateEv
 }
 
 describe("generate", () => {
+  it("goes from window to window of a long clip", async () => {
+    const { worker, model } = setUp();
+    worker.windows = 2;
+    const events = await collect(model.generate({ prompt: "a", seconds: 1 }));
+    const told = events.map((event) =>
+      event.type === "frame" ? event.index : "window" in event ? `${event.type} ${event.window}` : event.type,
+    );
+    expect(told).toEqual([
+      ...["text 0", "step 0", "step 0", 0, 1, 2],
+      ...["text 1", "step 1", "step 1", 3, 4, 5],
+      "done",
+    ]);
+    expect(events.at(-1)).toMatchObject({ seconds: { text: 2, steps: 8, frames: 12, total: 22 } });
+    expect(worker.open.size).toBe(0);
+  });
+
   it("tells of the text, the steps, the frames and the end, and closes the session", async () => {
     const { worker, model } = setUp();
     const events = await collect(model.generate({ prompt: "a" }));

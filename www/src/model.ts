@@ -1,7 +1,16 @@
 /** A loaded model: makes clips. */
 import type { Connection } from "./connection.js";
 import { KinetoscopeError, cancelled } from "./errors.js";
-import type { ClipOptions, DeviceInfo, ModelInfo, ClipPlan, StepInfo, TextInfo } from "./messages.js";
+import type {
+  ClipOptions,
+  ClipPlan,
+  DeviceInfo,
+  FrameChunk,
+  MemoryInfo,
+  ModelInfo,
+  StepInfo,
+  TextInfo,
+} from "./messages.js";
 import { Session } from "./session.js";
 
 /** What to make, and the signal that stops it. */
@@ -31,10 +40,21 @@ export interface ClipSeconds {
   readonly total: number;
 }
 
-/** What `generate()` tells while it works, in this order: one `text`, the `step`s, the `frame`s, one `done`. */
+/** Which stretch of the clip is in the making. */
+export interface WindowInfo {
+  /** From 0. */
+  readonly window: number;
+  /** In all; one where the clip is no longer than the model's own. */
+  readonly windows: number;
+}
+
+/**
+ * What `generate()` tells while it works, in this order: one `text`, the `step`s, the `frame`s, the same again for every
+ * further window of a long clip, one `done`.
+ */
 export type GenerateEvent =
-  | ({ readonly type: "text" } & TextInfo)
-  | ({ readonly type: "step" } & StepInfo)
+  | ({ readonly type: "text" } & TextInfo & WindowInfo)
+  | ({ readonly type: "step" } & StepInfo & WindowInfo)
   | ({ readonly type: "frame" } & Frame)
   | { readonly type: "done"; readonly seconds: ClipSeconds; readonly fps: number };
 
@@ -57,6 +77,11 @@ export class Model {
   /** Device memory that a clip would take; rejects as `generate` would for options that cannot be made. */
   plan(options: ClipOptions): Promise<ClipPlan> {
     return this.#connection.call({ type: "plan", options: clipOptions(options) });
+  }
+
+  /** What the model holds now, on the device and in its worker. */
+  memory(): Promise<MemoryInfo> {
+    return this.#connection.call({ type: "memory" });
   }
 
   /** Opens a session, for the caller to drive; see {@link Session}. */
@@ -93,36 +118,29 @@ export class Model {
   }
 
   async *#run(session: Session, signal?: AbortSignal): AsyncGenerator<GenerateEvent, void, undefined> {
-    const { width, height } = session;
+    const { windows } = session;
     const seconds = { text: 0, steps: 0, frames: 0 };
+    let window = 0;
+    do {
+      const text = await session.encode();
+      seconds.text += text.seconds;
+      yield { type: "text", ...text, window, windows };
 
-    const text = await session.encode();
-    seconds.text = text.seconds;
-    yield { type: "text", ...text };
-
-    for (let step = await session.step(); step; step = await session.step()) {
-      seconds.steps += step.seconds;
-      yield { type: "step", ...step };
-    }
-
-    const bytes = width * height * 4;
-    for (let chunk = await session.nextFrames(); chunk; chunk = await session.nextFrames()) {
-      seconds.frames += chunk.seconds;
-      for (let k = 0; k < chunk.count; k++) {
-        if (signal?.aborted) {
-          throw cancelled();
-        }
-        yield {
-          type: "frame",
-          index: chunk.index + k,
-          count: session.frames,
-          width,
-          height,
-          rgba: chunk.rgba.subarray(k * bytes, (k + 1) * bytes),
-          seconds: chunk.seconds / chunk.count,
-        };
+      for (let step = await session.step(); step; step = await session.step()) {
+        seconds.steps += step.seconds;
+        yield { type: "step", ...step, window, windows };
       }
-    }
+      for (let chunk = await session.nextFrames(); chunk; chunk = await session.nextFrames()) {
+        seconds.frames += chunk.seconds;
+        for (const frame of framesOf(chunk, session)) {
+          if (signal?.aborted) {
+            throw cancelled();
+          }
+          yield { type: "frame", ...frame };
+        }
+      }
+      window += 1;
+    } while (await session.nextWindow());
     const total = seconds.text + seconds.steps + seconds.frames;
     yield { type: "done", seconds: { ...seconds, total }, fps: this.info.fps };
   }
@@ -148,6 +166,21 @@ export class Model {
       });
     });
     return resolve;
+  }
+}
+
+/** One by one, what was decoded together. */
+function* framesOf(chunk: FrameChunk, { width, height, frames }: Session): Generator<Frame> {
+  const bytes = width * height * 4;
+  for (let k = 0; k < chunk.count; k++) {
+    yield {
+      index: chunk.index + k,
+      count: frames,
+      width,
+      height,
+      rgba: chunk.rgba.subarray(k * bytes, (k + 1) * bytes),
+      seconds: chunk.seconds / chunk.count,
+    };
   }
 }
 

@@ -25,6 +25,7 @@ const sessions = new Map<number, Open>();
 /** Requests taken but not answered, by id, with the session they are for. */
 const unanswered = new Map<number, number | undefined>();
 const aborted = new Set<number>();
+let memory: WebAssembly.Memory | undefined;
 let engine: Engine | undefined;
 let model: Model | undefined;
 /** Set by a trap in the wasm: its memory is in no known state after that. */
@@ -83,6 +84,8 @@ async function run(request: Request): Promise<Results[keyof Results]> {
   switch (request.type) {
     case "load":
       return load(request);
+    case "memory":
+      return { device: engine?.allocatedBytes() ?? 0, worker: memory?.buffer.byteLength ?? 0 };
     case "plan":
       return loaded().plan(request.options);
     case "open":
@@ -101,6 +104,8 @@ async function run(request: Request): Promise<Results[keyof Results]> {
         }
       );
     }
+    case "nextWindow":
+      return opened(request.session).nextWindow();
     case "latents":
       return opened(request.session).latents();
     case "promptEmbeds":
@@ -112,7 +117,7 @@ async function run(request: Request): Promise<Results[keyof Results]> {
 }
 
 async function load({ id, source, device }: Extract<Request, { type: "load" }>): Promise<Results["load"]> {
-  await init();
+  ({ memory } = await init());
   engine = await Engine.create(device);
   // The page ends the worker to abort a load, so neither the flag nor the signal is ever raised here.
   const bytes: ByteSource = openSource(source, new AbortController().signal);
@@ -135,8 +140,8 @@ function open({ id, options }: Extract<Request, { type: "open" }>): Results["ope
   try {
     const session = loaded().session(options, cancel);
     sessions.set(id, { session, cancel });
-    const { width, height, frames, steps, droppedFrames } = session;
-    return { session: id, width, height, frames, steps, droppedFrames };
+    const { width, height, frames, steps, droppedFrames, windows } = session;
+    return { session: id, width, height, frames, steps, droppedFrames, windows };
   } catch (thrown) {
     cancel.free();
     throw thrown;

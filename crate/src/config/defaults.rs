@@ -28,6 +28,17 @@ pub struct GenerationDefaults {
     pub negative_prompt: String,
     /// Timestep shift; the scheduler's own where it is missing.
     pub shift: Option<f64>,
+    /// How to make small pictures of latents; without it there are none.
+    pub latent_rgb: Option<LatentRgb>,
+}
+
+/// A linear map from a place of the latents, normalised as the transformer sees them, to the mean colour of its pixels, in 0..1.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct LatentRgb {
+    /// Red, green and blue for each latent channel.
+    pub weights: Vec<[f64; 3]>,
+    /// What is added.
+    pub bias: [f64; 3],
 }
 
 impl Default for GenerationDefaults {
@@ -44,6 +55,7 @@ impl Default for GenerationDefaults {
             guidance_scale: 5.0,
             negative_prompt: String::new(),
             shift: None,
+            latent_rgb: None,
         }
     }
 }

@@ -11,7 +11,7 @@ mod text_encoder;
 mod transformer;
 mod vae;
 
-pub use defaults::GenerationDefaults;
+pub use defaults::{GenerationDefaults, LatentRgb};
 pub use model_index::ModelIndex;
 pub use scheduler::{SchedulerConfig, Solver, UniPcBasis};
 pub use text_encoder::Umt5Config;

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::options::GenerateOptions;
 use crate::config::{
     GenerationDefaults, ModelIndex, SchedulerConfig, Solver, Umt5Config, WanTransformerConfig, WanVaeConfig,
 };
@@ -14,6 +15,9 @@ use crate::{Error, Result};
 
 /// Longest config file that is read.
 const CONFIG_BYTES: u64 = 1 << 20;
+
+/// Shapes of a clip, width divided by height.
+const ASPECTS: std::ops::RangeInclusive<f64> = 0.05..=20.0;
 
 /// The configs of a diffusers folder.
 #[derive(Debug, Clone)]
@@ -78,7 +82,39 @@ impl Configs {
         if t.text_dim != self.text_encoder.d_model {
             return mismatch(WanTransformerConfig::PATH, "text_dim", self.text_encoder.d_model, t.text_dim);
         }
+        let map = self.defaults.latent_rgb.as_ref();
+        if let Some(found) = map.map(|map| map.weights.len()).filter(|found| *found != z) {
+            return mismatch(GenerationDefaults::PATH, "latent_rgb.weights", z, found);
+        }
         Ok(())
+    }
+
+    /// Width and height that `options` ask for. A side that is not stated follows from the other by `aspect`; where neither is, the clip has as
+    /// many pixels as the model's own, in sides that the model can make.
+    ///
+    /// # Errors
+    /// [`Error::OptionInvalid`] for an aspect of which no picture is.
+    pub fn size(&self, options: &GenerateOptions) -> Result<[usize; 2]> {
+        let GenerationDefaults { width, height, .. } = self.defaults;
+        let Some(aspect) = options.aspect else {
+            return Ok([options.width.unwrap_or(width), options.height.unwrap_or(height)]);
+        };
+        if !ASPECTS.contains(&aspect) {
+            return Err(Error::OptionInvalid {
+                option: "aspect".into(),
+                expected: format!("width divided by height, {} to {}", ASPECTS.start(), ASPECTS.end()),
+                found: aspect.to_string(),
+            });
+        }
+        let multiple = self.size_multiple();
+        let side = |length: f64| ((length / multiple as f64).round() as usize).max(1) * multiple;
+        let pixels = (width * height) as f64;
+        Ok(match (options.width, options.height) {
+            (Some(width), Some(height)) => [width, height],
+            (Some(width), None) => [width, side(width as f64 / aspect)],
+            (None, Some(height)) => [side(height as f64 * aspect), height],
+            (None, None) => [side((pixels * aspect).sqrt()), side((pixels / aspect).sqrt())],
+        })
     }
 
     /// Pixels that width and height must be multiples of.
@@ -170,5 +206,36 @@ fn embedding(scope: &Scope, config: &Umt5Config) -> Result<Option<TensorLocation
     match scope.locate(first, &shape) {
         Err(Error::TensorMissing { .. }) => scope.locate(second, &shape),
         found => found,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::weights::source::FolderSource;
+
+    /// Of the model that the repository ships.
+    pub(in super::super) fn shipped_configs() -> Configs {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/small");
+        pollster::block_on(Configs::read(&FolderSource::new(root))).expect("the shipped model is complete")
+    }
+
+    #[test]
+    fn a_shape_becomes_a_size() {
+        let size = |width, height, aspect: f64| {
+            shipped_configs().size(&GenerateOptions {
+                width,
+                height,
+                aspect: Some(aspect),
+                ..Default::default()
+            })
+        };
+        assert_eq!(size(None, None, 16.0 / 9.0).unwrap(), [80, 48]);
+        assert_eq!(size(None, None, 0.05).unwrap(), [16, 288]);
+        assert_eq!(size(Some(96), None, 1.5).unwrap(), [96, 64]);
+        assert_eq!(size(None, Some(32), 3.0).unwrap(), [96, 32]);
+        for aspect in [0.0, -1.0, f64::NAN, f64::INFINITY, 21.0] {
+            assert_eq!(size(None, None, aspect).unwrap_err().code(), "option_invalid");
+        }
     }
 }

@@ -27,6 +27,25 @@ impl Footage {
         self.rgb.len().checked_div(self.frame_len()).unwrap_or(0)
     }
 
+    /// Pictures of `height * width * 4` bytes each; how opaque they are is not looked at.
+    pub fn from_rgba(width: usize, height: usize, rgba: &[u8]) -> Self {
+        let rgb = rgba.as_chunks::<4>().0.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect();
+        Self { width, height, rgb }
+    }
+
+    /// Black pictures, to plan with.
+    pub(super) fn black(width: usize, height: usize, frames: usize) -> Self {
+        let len = [width, height, 3].into_iter().fold(frames, usize::saturating_mul);
+        Self { width, height, rgb: vec![0; len].into() }
+    }
+
+    /// Some of the pictures; none where there are not so many.
+    pub(super) fn part(&self, frames: Range<usize>) -> Self {
+        let len = self.frame_len();
+        let rgb = self.rgb.get(frames.start * len..frames.end * len).unwrap_or_default().into();
+        Self { rgb, ..*self }
+    }
+
     fn frame_len(&self) -> usize {
         self.width.saturating_mul(self.height).saturating_mul(3)
     }
@@ -64,6 +83,19 @@ pub struct Given {
     pub at: isize,
     /// One picture, or several that follow each other.
     pub footage: Footage,
+}
+
+impl Given {
+    /// The frames that it is, of a clip of `frames`; `None` where it does not lie within.
+    pub(super) fn places(&self, frames: usize) -> Option<Range<usize>> {
+        let count = self.footage.frames();
+        let start = match self.at.is_negative() {
+            false => self.at.unsigned_abs(),
+            true => (frames + 1).checked_sub(self.at.unsigned_abs())?.checked_sub(count)?,
+        };
+        let end = start.checked_add(count)?;
+        (end <= frames).then_some(start..end)
+    }
 }
 
 /// A clip to change.
@@ -183,15 +215,12 @@ impl Timeline {
         stride: usize,
     ) -> Result<Option<Self>> {
         let mut covered: Vec<Option<(usize, usize)>> = vec![None; frames];
-        for (item, Given { at, footage }) in given.iter().enumerate() {
+        for (item, given) in given.iter().enumerate() {
+            let Given { at, footage } = given;
             let option = format!("given[{item}]");
             footage.check(&option, [width, height])?;
             let count = footage.frames();
-            let start = match at.is_negative() {
-                false => Some(at.unsigned_abs()),
-                true => (frames + 1).checked_sub(at.unsigned_abs()).and_then(|end| end.checked_sub(count)),
-            };
-            let places = start.and_then(|start| covered.get_mut(start..start.checked_add(count)?));
+            let places = given.places(frames).and_then(|places| covered.get_mut(places));
             let Some(places) = places else {
                 let expected = format!("pictures inside the clip's {frames} frames");
                 let found = format!("{count} at {at}");

@@ -1,21 +1,25 @@
 //! From a prompt to frames: the models put together.
 //!
 //! The caller drives: [`Session::encode`] once, [`Session::step`] until it gives `None`, [`Session::next_frames`] until it gives
-//! `None`. Not calling is pausing, dropping the session is cancelling.
+//! `None`. Not calling is pausing, dropping the session is cancelling. A [`Film`] is driven the same way, window by window.
 
 mod architecture;
 mod encode_video;
+mod film;
 mod given;
 mod model;
 mod options;
 mod plan;
+mod preview;
 mod prompt;
 mod session;
 mod stages;
 
 pub use architecture::{Architecture, Configs};
+pub use film::{Film, TimedPrompt, Window, windows};
 pub use given::{Edit, Footage, Given, Mask, Timeline};
 pub use model::{Model, ModelInfo};
-pub use options::{Clip, GenerateOptions};
+pub use options::{Clip, GenerateOptions, LONGEST_SECONDS};
 pub use plan::{ClipPlan, StagePlan};
+pub use preview::Preview;
 pub use session::{FramesEvent, Session, StepEvent, TextEvent};

@@ -3,6 +3,8 @@
 use std::rc::Rc;
 
 use super::architecture::Architecture;
+use super::film::{Film, windows};
+use super::given::Footage;
 use super::options::{Clip, GenerateOptions};
 use super::plan::ClipPlan;
 use super::session::Session;
@@ -55,6 +57,8 @@ pub struct ModelInfo {
     pub frame_stride: usize,
     /// Bytes of the weights on the device.
     pub weight_bytes: u64,
+    /// Whether steps can come with a small picture.
+    pub preview: bool,
 }
 
 impl Model {
@@ -119,15 +123,32 @@ impl Model {
             size_multiple: configs.size_multiple(),
             frame_stride: configs.vae.scale_factor_temporal,
             weight_bytes: self.architecture.weights.bytes(),
+            preview: defaults.latent_rgb.is_some(),
         }
     }
 
-    /// What a clip takes on this device.
+    /// What a film takes on this device: its most demanding window does.
     ///
     /// # Errors
-    /// As [`Model::session`].
+    /// As [`Model::film`].
     pub fn plan(&self, options: &GenerateOptions) -> Result<ClipPlan> {
-        self.plan_clip(&Clip::new(options, &self.architecture.configs)?)
+        let configs = &self.architecture.configs;
+        let windows = windows(options, configs)?;
+        let total = windows.last().map_or(0, |w| w.start + w.frames);
+        let mut most: Option<ClipPlan> = None;
+        for (index, window) in windows.iter().enumerate() {
+            // Those in between are as the second.
+            if index > 1 && index + 1 < windows.len() {
+                continue;
+            }
+            let [width, height] = configs.size(options)?;
+            let before = (index > 0).then(|| Footage::black(width, height, window.overlap));
+            let plan =
+                self.plan_clip(&Clip::new(&window.options(options, total, index, before), configs)?)?;
+            most = most.filter(|most| most.peak_bytes >= plan.peak_bytes).or(Some(plan));
+        }
+        let most = most.ok_or(Error::WrongState { call: "plan", reason: "the film has no window".into() })?;
+        Ok(ClipPlan { frames: total, windows: windows.len(), ..most })
     }
 
     fn plan_clip(&self, clip: &Clip) -> Result<ClipPlan> {
@@ -142,7 +163,15 @@ impl Model {
         }
     }
 
-    /// Begins a clip. Nothing runs yet.
+    /// Begins a film: a clip as [`Model::session`] makes it, or several that follow each other. Nothing runs yet.
+    ///
+    /// # Errors
+    /// As [`Model::session`], and [`Error::OptionInvalid`] for what [`windows`] cannot lay out.
+    pub fn film(self: &Rc<Self>, options: &GenerateOptions, cancel: &CancelFlag) -> Result<Film> {
+        Film::new(self.clone(), options.clone(), cancel.clone())
+    }
+
+    /// Begins a clip made in one window. Nothing runs yet.
     ///
     /// # Errors
     /// [`Error::SizeUnsupported`], [`Error::FramesUnsupported`], [`Error::OptionInvalid`], [`Error::DeviceTooSmall`].

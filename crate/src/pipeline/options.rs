@@ -1,6 +1,7 @@
 //! What can be asked of a model, and the checks before anything runs.
 
 use super::architecture::Configs;
+use super::film::TimedPrompt;
 use super::given::{Edit, Given, Timeline};
 use crate::config::{SchedulerConfig, Solver};
 use crate::sampling::{Schedule, ScheduleOptions};
@@ -17,6 +18,8 @@ pub struct GenerateOptions {
     pub width: Option<usize>,
     /// Pixels.
     pub height: Option<usize>,
+    /// Width divided by height, for a side that is not stated.
+    pub aspect: Option<f64>,
     /// Frames.
     pub frames: Option<usize>,
     /// Denoising steps, 1 to 1,000.
@@ -39,6 +42,15 @@ pub struct GenerateOptions {
     pub given: Vec<Given>,
     /// A clip to change, instead of making one from noise alone.
     pub edit: Option<Edit>,
+    /// Length of a film instead of `frames`, which then is the length of its windows: up to [`LONGEST_SECONDS`]. This and the next two
+    /// are [`super::Film`]'s; a [`Clip`] is one window.
+    pub seconds: Option<f64>,
+    /// Frames that two windows share: a multiple of the model's temporal stride, plus one.
+    pub overlap: Option<usize>,
+    /// Prompts that hold from a moment on; `prompt` holds before the first.
+    pub prompts: Vec<TimedPrompt>,
+    /// Whether steps come with a small picture, where the model knows how to make one.
+    pub preview: bool,
 }
 
 /// Checked options.
@@ -74,12 +86,16 @@ pub struct Clip {
     pub edit: Option<Edit>,
     /// `[T, H, W]` of the latents: 1 where the clip is made, 0 where it is given or kept; `None` where all of it is made.
     pub open: Option<Vec<f32>>,
+    /// Whether steps come with a small picture.
+    pub preview: bool,
 }
 
 /// Longest side that is accepted, in pixels: 8K.
 pub(super) const MAX_SIDE: usize = 8_192;
 /// Longest clip that is accepted: two and a half minutes at 24 frames a second.
 pub(super) const MAX_FRAMES: usize = 3_601;
+/// Longest film that is accepted.
+pub const LONGEST_SECONDS: f64 = 60.0;
 const MAX_GUIDANCE: f64 = 100.0;
 
 impl Clip {
@@ -89,8 +105,7 @@ impl Clip {
     /// [`Error::SizeUnsupported`], [`Error::FramesUnsupported`], [`Error::OptionInvalid`].
     pub fn new(options: &GenerateOptions, configs: &Configs) -> Result<Self> {
         let defaults = &configs.defaults;
-        let width = options.width.unwrap_or(defaults.width);
-        let height = options.height.unwrap_or(defaults.height);
+        let [width, height] = configs.size(options)?;
         let frames = options.frames.unwrap_or(defaults.frames);
         let multiple = configs.size_multiple();
         let fits = |side: usize| side > 0 && side <= MAX_SIDE && side.is_multiple_of(multiple);
@@ -164,6 +179,7 @@ impl Clip {
             timeline,
             edit: options.edit.clone(),
             open,
+            preview: options.preview,
         })
     }
 

@@ -32,6 +32,14 @@ pub struct StagePlan {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClipPlan {
+    /// Pixels.
+    pub width: usize,
+    /// Pixels.
+    pub height: usize,
+    /// Frames, of all windows together.
+    pub frames: usize,
+    /// Windows, one after the other; the rest is what the most demanding of them takes.
+    pub windows: usize,
     /// Bytes of all weights on the device.
     pub weight_bytes: u64,
     /// Bytes at the worst moment.
@@ -100,6 +108,10 @@ impl ClipPlan {
             stage("decode", &decode, limits, weight_bytes + state_bytes + decoder_bytes + readback)?,
         ]);
         Ok(Self {
+            width: clip.width,
+            height: clip.height,
+            frames: clip.frames,
+            windows: 1,
             weight_bytes,
             peak_bytes: stages.iter().map(|s| s.total_bytes).fold(0, u64::max),
             largest_binding: stages.iter().map(|s| s.largest_binding).fold(0, u64::max),

@@ -6,6 +6,7 @@ use web_time::Instant;
 
 use super::model::Model;
 use super::options::Clip;
+use super::preview::Preview;
 use super::prompt::embedding_rows;
 use super::stages::{self, Conditioning, DecoderState, SamplerState};
 use crate::executor::Program;
@@ -65,6 +66,9 @@ pub struct StepEvent {
     pub timestep: f64,
     /// Time taken.
     pub seconds: f64,
+    /// Where the clip is going, as far as the model can tell by now; where it was asked for and the model knows how.
+    #[serde(skip)]
+    pub preview: Option<Preview>,
 }
 
 /// Some frames have been decoded.
@@ -279,12 +283,20 @@ impl Session {
         let sinusoid = sinusoids(model, &self.sampler, &self.clip, step.timestep);
         model.executor.upload(&self.sampler.sinusoid, bytemuck::cast_slice(&sinusoid))?;
         model.executor.run(program, &self.cancel).await?;
+        let preview = match &model.architecture.configs.defaults.latent_rgb {
+            Some(map) if self.clip.preview => {
+                let latents = bytemuck::pod_collect_to_vec(&model.executor.read(&self.sampler.m0).await?);
+                Some(Preview::new(&latents, self.clip.latents, map))
+            }
+            _ => None,
+        };
         let event = StepEvent {
             index: *index,
             steps,
             sigma: step.sigma,
             timestep: step.timestep,
             seconds: started.elapsed().as_secs_f64(),
+            preview,
         };
         *index += 1;
         if *index == steps {

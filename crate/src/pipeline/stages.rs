@@ -17,8 +17,8 @@ pub(super) struct SamplerState {
     /// `[C, T, H, W]`, normalised.
     pub latents: Tensor,
     last_sample: Tensor,
-    /// x0 of the step before and of the one before that.
-    m0: Tensor,
+    /// x0 of the step before, and of the one before that.
+    pub m0: Tensor,
     m1: Tensor,
     /// Guidance (2), then [`StepCoefficients`]' x0 (2), corrected (5), next (3) and fresh (1), then the shares of given
     /// latents and noise.

@@ -39,11 +39,13 @@ export interface ModelInfo {
   frameStride: number;
   /** Bytes of the weights on the device. */
   weightBytes: number;
+  /** Whether steps can come with a small picture. */
+  preview: boolean;
 }
 
 /** What one stage of a clip takes. */
 export interface StagePlan {
-  stage: "text" | "step" | "decode";
+  stage: "encode" | "text" | "step" | "decode";
   /** Bytes of the intermediate results. */
   temporaryBytes: number;
   /** Bytes of all that exists while the stage runs. */
@@ -57,6 +59,13 @@ export interface StagePlan {
 
 /** What a clip takes of the device. */
 export interface ClipPlan {
+  /** Pixels. */
+  width: number;
+  height: number;
+  /** Frames of the whole clip. */
+  frames: number;
+  /** Stretches that are made one after the other; what follows is what the most demanding of them takes. */
+  windows: number;
   weightBytes: number;
   /** Bytes at the worst moment. */
   peakBytes: number;
@@ -97,7 +106,7 @@ impl Model {
     /// Begins a clip; nothing runs yet. Throws `size_unsupported`, `frames_unsupported`, `option_invalid` and
     /// `device_too_small`.
     pub fn session(&self, options: &JsGenerateOptions, cancel: &CancelFlag) -> Result<Session> {
-        Ok(self.model.session(&generate_options(options)?, &cancel.flag)?.into())
+        Ok(self.model.film(&generate_options(options)?, &cancel.flag)?.into())
     }
 
     /// RGB frames `[frames, height, width, 3]` in -1..1 to latents `[C, T, H, W]` as the transformer sees them.

@@ -6,7 +6,7 @@ use wasm_bindgen::prelude::*;
 
 use super::errors::describe;
 use crate::config::Solver;
-use crate::pipeline::{Edit, Footage, GenerateOptions, Given, Mask};
+use crate::pipeline::{Edit, Footage, GenerateOptions, Given, Mask, TimedPrompt};
 use crate::{Error, Result};
 
 #[wasm_bindgen(typescript_custom_section)]
@@ -51,6 +51,8 @@ export interface GenerateOptions {
   /** Pixels; a multiple of the model's `sizeMultiple`. */
   width?: number | undefined;
   height?: number | undefined;
+  /** Width divided by height: a side that is not stated follows from it, in a size that the model can make. */
+  aspect?: number | undefined;
   /** `frameStride * n + 1`. */
   frames?: number | undefined;
   /** Denoising steps. */
@@ -72,6 +74,24 @@ export interface GenerateOptions {
   given?: Given[] | undefined;
   /** A clip to change, instead of making one from noise alone; not together with `given`. */
   edit?: Edit | undefined;
+  /**
+   * Length in seconds, up to 60, instead of `frames`: what is longer than `frames` is made in windows of that many, each going on
+   * from the end of the one before.
+   */
+  seconds?: number | undefined;
+  /** Frames that two windows share: `frameStride * n + 1`, below `frames`. */
+  overlap?: number | undefined;
+  /** Prompts that hold from a moment on, `at` seconds from the beginning; `prompt` holds before the first of them. */
+  prompts?: TimedPrompt[] | undefined;
+  /** Whether each step gives a small picture of where the clip is; for models whose `info.preview` is true. */
+  preview?: boolean | undefined;
+}
+
+/** A prompt that holds from some moment on. */
+export interface TimedPrompt {
+  /** Seconds from the beginning. */
+  at: number;
+  prompt: string;
 }
 "#;
 
@@ -101,6 +121,7 @@ pub(super) fn generate_options(options: &JsGenerateOptions) -> Result<GenerateOp
         negative: text("negative")?,
         width: count("width")?,
         height: count("height")?,
+        aspect: number("aspect")?,
         frames: count("frames")?,
         steps: count("steps")?,
         guidance: number("guidance")?,
@@ -112,23 +133,38 @@ pub(super) fn generate_options(options: &JsGenerateOptions) -> Result<GenerateOp
         seed: option(options, "seed", "a whole number from 0 to 2^53 - 1, or a bigint to 2^64 - 1")?,
         given: given(&get(options, "given")?)?,
         edit: edit(&get(options, "edit")?)?,
+        seconds: number("seconds")?,
+        overlap: count("overlap")?,
+        prompts: prompts(&get(options, "prompts")?)?,
+        preview: option(options, "preview", "true or false")?.unwrap_or(false),
     })
 }
 
 fn given(list: &JsValue) -> Result<Vec<Given>> {
-    if is_absent(list) {
-        return Ok(Vec::new());
-    }
-    let Some(list) = list.dyn_ref::<Array>() else { return Err(invalid("given", "an array", list)) };
-    let items = list.iter().enumerate().map(|(index, item)| {
-        let name = format!("given[{index}]");
-        let at = get(&item, "at")?;
+    items("given", list, |name, item| {
+        let at = get(item, "at")?;
         // A frame number is far below where f64 stops counting in ones.
         let whole = at.as_f64().filter(|at| at.fract() == 0.0 && at.abs() < 1e9);
         let whole = whole.ok_or_else(|| invalid(&format!("{name}.at"), COUNT, &at))?;
-        Ok(Given { at: whole as isize, footage: footage(&name, &item)? })
-    });
-    items.collect()
+        Ok(Given { at: whole as isize, footage: footage(name, item)? })
+    })
+}
+
+fn prompts(list: &JsValue) -> Result<Vec<TimedPrompt>> {
+    items("prompts", list, |name, item| {
+        let at = parse(&format!("{name}.at"), "a number", &get(item, "at")?)?;
+        let prompt = parse(&format!("{name}.prompt"), "text", &get(item, "prompt")?)?;
+        Ok(TimedPrompt { at, prompt })
+    })
+}
+
+/// What `read` makes of each item of an array that may be left out; it is told the item's name.
+fn items<T>(name: &str, list: &JsValue, read: impl Fn(&str, &JsValue) -> Result<T>) -> Result<Vec<T>> {
+    if is_absent(list) {
+        return Ok(Vec::new());
+    }
+    let Some(list) = list.dyn_ref::<Array>() else { return Err(invalid(name, "an array", list)) };
+    list.iter().enumerate().map(|(index, item)| read(&format!("{name}[{index}]"), &item)).collect()
 }
 
 fn edit(value: &JsValue) -> Result<Option<Edit>> {
@@ -152,8 +188,7 @@ fn edit(value: &JsValue) -> Result<Option<Edit>> {
 fn footage(name: &str, value: &JsValue) -> Result<Footage> {
     let [width, height] = size(name, value)?;
     let rgba = bytes(&format!("{name}.rgba"), &get(value, "rgba")?)?;
-    let rgb = rgba.as_chunks::<4>().0.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect();
-    Ok(Footage { width, height, rgb })
+    Ok(Footage::from_rgba(width, height, &rgba))
 }
 
 fn size(name: &str, value: &JsValue) -> Result<[usize; 2]> {

@@ -10,7 +10,7 @@ use wasm_bindgen_futures::future_to_promise;
 use super::options::count;
 use super::{JsResult, float_array, to_js};
 use crate::Error;
-use crate::pipeline::{self, FramesEvent};
+use crate::pipeline::{Film, FramesEvent, Preview, StepEvent};
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
@@ -35,6 +35,17 @@ export interface StepEvent {
   /** What the transformer was given. */
   timestep: number;
   seconds: number;
+  /** Where the clip is going, where it was asked for and the model knows how. */
+  preview?: Preview;
+}
+
+/** A small picture of each latent frame. */
+export interface Preview {
+  width: number;
+  height: number;
+  frames: number;
+  /** `frames * height * width * 4` bytes. */
+  rgba: Uint8Array<ArrayBuffer>;
 }
 
 /** Some frames have been decoded: one latent frame's worth. */
@@ -48,42 +59,38 @@ export interface FramesEvent {
 }
 "#;
 
-/// A clip in the making: `encode()`, then `step()` and `nextFrames()` until each gives undefined. Every method rejects with
-/// `wrong_state` while another one runs.
+/// A clip in the making: `encode()`, then `step()` and `nextFrames()` until each gives undefined; where it has several windows, the same
+/// for each of them, with `nextWindow()` in between. Every method rejects with `wrong_state` while another one runs.
 #[wasm_bindgen]
 pub struct Session {
     /// Empty while a call runs: no borrow is held across an await.
-    session: Rc<RefCell<Option<pipeline::Session>>>,
-    /// Width and height in pixels, frames, steps, given frames that are made anew.
-    size: [usize; 5],
+    film: Rc<RefCell<Option<Film>>>,
+    /// Width and height in pixels, frames, steps of a window, given frames that are made anew, windows.
+    size: [usize; 6],
 }
 
-impl From<pipeline::Session> for Session {
-    fn from(session: pipeline::Session) -> Self {
-        let clip = session.clip();
-        let dropped = clip.timeline.as_ref().map_or(0, |timeline| timeline.dropped);
-        let size = [clip.width, clip.height, clip.frames, clip.schedule.steps.len(), dropped];
-        Self { session: Rc::new(RefCell::new(Some(session))), size }
+impl From<Film> for Session {
+    fn from(film: Film) -> Self {
+        let clip = film.clip();
+        let [steps, dropped] = [clip.schedule.steps.len(), film.dropped_frames()];
+        let size = [clip.width, clip.height, film.frames(), steps, dropped, film.windows().len()];
+        Self { film: Rc::new(RefCell::new(Some(film))), size }
     }
 }
 
 impl Session {
     /// Runs `work` on the session, which is taken out meanwhile and put back whatever happens.
-    fn run(
-        &self,
-        call: &'static str,
-        work: impl AsyncFnOnce(&mut pipeline::Session) -> JsResult + 'static,
-    ) -> Promise {
-        let place = self.session.clone();
+    fn run(&self, call: &'static str, work: impl AsyncFnOnce(&mut Film) -> JsResult + 'static) -> Promise {
+        let place = self.film.clone();
         // Taken at the call, not when the promise is first polled: calls then run in the order they are made.
         let taken = place.take();
         future_to_promise(async move {
-            let Some(mut session) = taken else {
+            let Some(mut film) = taken else {
                 let reason = "another call of this session is running; await it first".into();
                 return Err(Error::WrongState { call, reason }.into());
             };
-            let result = work(&mut session).await;
-            place.replace(Some(session));
+            let result = work(&mut film).await;
+            place.replace(Some(film));
             result
         })
     }
@@ -109,7 +116,7 @@ impl Session {
         self.size[2]
     }
 
-    /// Denoising steps.
+    /// Denoising steps, of each window.
     #[wasm_bindgen(getter)]
     pub fn steps(&self) -> usize {
         self.size[3]
@@ -121,49 +128,71 @@ impl Session {
         self.size[4]
     }
 
+    /// Stretches that are made one after the other; usually one.
+    #[wasm_bindgen(getter)]
+    pub fn windows(&self) -> usize {
+        self.size[5]
+    }
+
     /// Encodes the prompt, with guidance the negative one too, and what the clip is made from, and draws the noise.
     #[wasm_bindgen(unchecked_return_type = "Promise<TextEvent>")]
     pub fn encode(&self) -> Promise {
-        self.run("encode", async |session| to_js(&session.encode().await?))
+        self.run("encode", async |film| to_js(&film.encode().await?))
     }
 
     /// Makes one denoising step; undefined after the last.
     #[wasm_bindgen(unchecked_return_type = "Promise<StepEvent | undefined>")]
     pub fn step(&self) -> Promise {
-        self.run("step", async |session| match session.step().await? {
-            Some(event) => to_js(&event),
+        self.run("step", async |film| match film.step().await? {
+            Some(event) => step_to_js(&event),
             None => Ok(JsValue::UNDEFINED),
         })
     }
 
-    /// Decodes one latent frame into its frames; undefined after the last.
+    /// Decodes one latent frame into its frames; undefined after the last of the window. The last ones of a window may come with the next.
     #[wasm_bindgen(js_name = nextFrames, unchecked_return_type = "Promise<FramesEvent | undefined>")]
     pub fn next_frames(&self) -> Promise {
-        self.run("nextFrames", async |session| match session.next_frames().await? {
+        self.run("nextFrames", async |film| match film.next_frames().await? {
             Some(event) => frames_to_js(&event),
             None => Ok(JsValue::UNDEFINED),
         })
     }
 
-    /// The latents `[C, T, H, W]`: noise first, the clip's after the last step.
+    /// Goes on to the next window; false after the last.
+    #[wasm_bindgen(js_name = nextWindow, unchecked_return_type = "Promise<boolean>")]
+    pub fn next_window(&self) -> Promise {
+        self.run("nextWindow", async |film| Ok(film.next_window()?.into()))
+    }
+
+    /// The latents `[C, T, H, W]` of the window: noise first, the clip's after the last step.
     #[wasm_bindgen(unchecked_return_type = "Promise<Float32Array<ArrayBuffer>>")]
     pub fn latents(&self) -> Promise {
-        self.run("latents", async |session| Ok(float_array(&session.latents().await?)))
+        self.run("latents", async |film| Ok(float_array(&film.session().latents().await?)))
     }
 
     /// The prompt as the transformer sees it, `[maxTokens, textDim]`; from the encoding to the last step.
     #[wasm_bindgen(js_name = promptEmbeds, unchecked_return_type = "Promise<Float32Array<ArrayBuffer>>")]
     pub fn prompt_embeds(&self) -> Promise {
-        self.run("promptEmbeds", async |session| Ok(float_array(&session.prompt_embeds().await?)))
+        self.run("promptEmbeds", async |film| Ok(float_array(&film.session().prompt_embeds().await?)))
     }
 
     /// The first `frames` frames of the last `nextFrames()`, `[H, W, 3]` each in 0..1, before rounding to bytes.
     #[wasm_bindgen(js_name = frameValues, unchecked_return_type = "Promise<Float32Array<ArrayBuffer>>")]
     pub fn frame_values(&self, frames: f64) -> Promise {
-        self.run("frameValues", async move |session| {
-            Ok(float_array(&session.frame_values(count("count", frames)?).await?))
+        self.run("frameValues", async move |film| {
+            Ok(float_array(&film.session().frame_values(count("count", frames)?).await?))
         })
     }
+}
+
+fn step_to_js(event: &StepEvent) -> JsResult {
+    let object = to_js(event)?;
+    if let Some(Preview { width, height, frames, rgba }) = &event.preview {
+        let preview = to_js(&serde_json::json!({ "width": width, "height": height, "frames": frames }))?;
+        Reflect::set(&preview, &"rgba".into(), &Uint8Array::from(rgba.as_slice()))?;
+        Reflect::set(&object, &"preview".into(), &preview)?;
+    }
+    Ok(object)
 }
 
 fn frames_to_js(event: &FramesEvent) -> JsResult {

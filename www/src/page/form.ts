@@ -4,6 +4,20 @@ import { element } from "./dom.js";
 
 /** The value of the size list that shows the two number fields. */
 const OTHER_SIZE = "other";
+/** What the values of the length list that are in seconds begin with; the others are frames. */
+const SECONDS = "s:";
+/** Longest film that can be asked for. */
+export const LONGEST_SECONDS = 60;
+/** Lengths on offer beside those around the model's own, in seconds. */
+const LONGER = [3, 5, 10, 20, 30, LONGEST_SECONDS];
+/** Shapes on offer, as width divided by height, each with about as many pixels as the model's own size. */
+const SHAPES: readonly (readonly [name: string, aspect: number])[] = [
+  ["Square", 1],
+  ["Wide", 3 / 2],
+  ["Tall", 2 / 3],
+  ["Widescreen", 16 / 9],
+  ["Phone", 9 / 16],
+];
 
 export class Form {
   readonly #prompt = element("prompt", HTMLTextAreaElement);
@@ -53,7 +67,12 @@ export class Form {
     this.#width.step = this.#height.step = String(info.sizeMultiple);
     this.#width.min = this.#height.min = String(info.sizeMultiple);
     this.#showCustomSize();
-    this.#frames.replaceChildren(...lengths(info).map((frames) => this.#lengthOption(frames)));
+    this.#frames.replaceChildren(
+      ...lengths(info).map((frames) => this.#lengthOption(frames)),
+      ...LONGER.filter((seconds) => seconds * info.fps > 2 * info.frames).map((seconds) =>
+        option(`${SECONDS}${seconds}`, seconds < 60 ? `${seconds} s` : "A minute"),
+      ),
+    );
     this.#frames.value = String(info.frames);
     this.#steps.value = String(info.steps);
     this.#guidance.value = String(info.guidance);
@@ -66,13 +85,16 @@ export class Form {
       this.#size.value === OTHER_SIZE
         ? [this.#width.valueAsNumber, this.#height.valueAsNumber]
         : this.#size.value.split("x").map(Number);
+    const length = this.#frames.value;
     return {
       prompt: this.#prompt.value.trim() || this.#prompt.placeholder,
       negative: this.#negative.value.trim(),
+      ...(length.startsWith(SECONDS)
+        ? { seconds: Number(length.slice(SECONDS.length)) }
+        : { frames: Number(length) }),
       ...defined({
         width,
         height,
-        frames: Number(this.#frames.value),
         steps: this.#steps.valueAsNumber,
         guidance: this.#guidance.valueAsNumber,
       }),
@@ -128,22 +150,24 @@ function option(value: string, text: string): HTMLOptionElement {
   return new Option(text, value);
 }
 
-/** The model's own size first, then other shapes of about as many pixels. */
+/** The model's own size first, then the other shapes that come out different. */
 function sizes(info: ModelInfo): { name: string; width: number; height: number }[] {
-  const { width, height, sizeMultiple } = info;
+  const { sizeMultiple } = info;
   const round = (length: number): number => Math.max(1, Math.round(length / sizeMultiple)) * sizeMultiple;
-  const side = Math.sqrt(width * height);
-  const named = [
-    { width, height },
-    { width: round(side), height: round(side) },
-    { width: round(side * Math.sqrt(1.5)), height: round(side / Math.sqrt(1.5)) },
-    { width: round(side / Math.sqrt(1.5)), height: round(side * Math.sqrt(1.5)) },
-  ].map((size) => ({ ...size, name: shapeName(size.width, size.height) }));
-  return named.filter((size, index) => named.findIndex(({ name }) => name === size.name) === index);
-}
-
-function shapeName(width: number, height: number): string {
-  return width === height ? "Square" : width > height ? "Wide" : "Tall";
+  const pixels = info.width * info.height;
+  const own = info.width / info.height;
+  const [ownName] = [...SHAPES].sort(([, a], [, b]) => Math.abs(a - own) - Math.abs(b - own))[0] ?? [""];
+  const all = [
+    { name: ownName, width: info.width, height: info.height },
+    ...SHAPES.map(([name, aspect]) => ({
+      name,
+      width: round(Math.sqrt(pixels * aspect)),
+      height: round(Math.sqrt(pixels / aspect)),
+    })),
+  ];
+  const same = (a: { width: number; height: number }, b: typeof a): boolean =>
+    a.width === b.width && a.height === b.height;
+  return all.filter((size, index) => all.findIndex((other) => same(size, other)) === index);
 }
 
 /** Lengths around the model's own, each a whole number of latent frames and the first. */

@@ -1,12 +1,15 @@
 /** The clips made in this visit, as small pictures to go back to. */
 import type { Clip } from "../video.js";
 import { context2d, element } from "./dom.js";
+import type { Part } from "./job.js";
 
 /** A clip and how it came to be. */
 export interface MadeClip extends Clip {
   readonly prompt: string;
   readonly seed: string;
   readonly steps: number;
+  /** What of it was brought along, and what was made. */
+  readonly parts: readonly Part[];
   readonly seconds: Readonly<Record<string, number>>;
 }
 

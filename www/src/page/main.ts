@@ -1,16 +1,19 @@
 /** The page: one form, one film at a time. */
 import { KinetoscopeError, type Model, type ModelSource, isSupported, load } from "../index.js";
-import type { Clip } from "../video.js";
 import { deviceWords, fallbackNotice, megabytes } from "./device.js";
 import { element } from "./dom.js";
 import { type Fix, explain, losesModel } from "./explain.js";
 import { Form } from "./form.js";
 import { History, type MadeClip } from "./history.js";
+import { joined } from "./job.js";
 import { Leader } from "./leader.js";
+import type { Material, Pixels } from "./material.js";
+import { Modes } from "./modes.js";
 import { Picker } from "./picker.js";
 import { Player } from "./player.js";
 import { type Pace, Progress } from "./progress.js";
 import { Status } from "./status.js";
+import { Timeline } from "./timeline.js";
 import { readWords } from "./words.js";
 
 const DEFAULT_MODEL = "models/small/";
@@ -31,6 +34,8 @@ const form = new Form(() => void generate());
 const picker = new Picker((prompt) => form.setPrompt(prompt));
 const status = new Status(applyFix);
 const history = new History(showClip);
+const timeline = new Timeline();
+const modes = new Modes({ onScreen, onError: showError });
 /** Pace of the last clip, by its size and frames. */
 const paces = new Map<string, Pace>();
 
@@ -132,6 +137,18 @@ function showModel({ info, device: deviceInfo }: Model): void {
     showNotice(fallbackNotice(deviceInfo.fallbackReason));
   }
   player.clear(info.width, info.height, info.frames, info.fps);
+  timeline.show([], info.fps);
+}
+
+/** What could be taken from the screen: the film where a clip is wanted, else the frame that is to be seen. */
+function onScreen(accepts: readonly Material["kind"][]): Material | undefined {
+  const picture = player.frame;
+  if (!shown || !picture) {
+    return undefined;
+  }
+  return accepts.includes("clip")
+    ? { kind: "clip", name: `“${shown.prompt}”`, clip: shown }
+    : { kind: "picture", name: `A frame of “${shown.prompt}”`, picture };
 }
 
 async function generate(): Promise<void> {
@@ -154,64 +171,106 @@ async function generate(): Promise<void> {
 
 async function makeClip(ready: Model, signal: AbortSignal): Promise<void> {
   const { info } = ready;
-  const options = form.read();
-  const { width = info.width, height = info.height, frames = info.frames, steps = info.steps } = options;
+  const { fps, frameStride } = info;
+  const asked = form.read();
   // Asked before the screen is cleared: a clip that cannot be made leaves the last one standing.
-  await ready.plan(options);
+  const shape = await ready.plan(modes.mode === "edit" ? { ...asked, seconds: undefined } : asked);
+  const { width, height } = shape;
+  status.show("Reading what was brought", 0, undefined);
+  const job = await modes.job({ width, height, frames: shape.frames, frameStride, fps });
+  // A clip to change is as long as it is, in one window.
+  const length = job.options.edit ? { frames: job.frames, seconds: undefined } : {};
+  const options = { ...asked, ...length, ...job.options, preview: info.preview };
+  const { windows, frames } = await ready.plan(options);
+  const steps = asked.steps ?? info.steps;
 
-  const size = `${width}x${height}x${frames}`;
-  const progress = new Progress(steps, frames, info.frameStride, paces.get(size));
-  const made: Clip["frames"][number][] = [];
+  const size = `${width}x${height}x${frames / windows}`;
+  const progress = new Progress({ steps, frames, frameStride, windows }, paces.get(size));
+  const film: Pixels[] = [];
+  const total = job.before.length + frames + job.after.length;
+  const add = (rgba: Pixels, seconds: number): void => {
+    player.add({ index: film.length, count: total, width, height, rgba, seconds });
+    film.push(rgba);
+  };
+  const keep = (seconds: Record<string, number>): void => {
+    clipDone({
+      ...{ width, height, fps, frames: film, prompt: asked.prompt, seed: String(asked.seed), steps },
+      ...{ parts: job.parts, seconds: { load: loadSeconds, ...seconds } },
+    });
+  };
   shown = undefined;
+  modes.refresh();
   history.mark(undefined);
   saveButton.disabled = true;
   secondsList.hidden = true;
   element("caption", HTMLElement).textContent = "";
-  player.clear(width, height, frames, info.fps);
-  player.describe(`A film in the making: ${options.prompt}`);
+  player.clear(width, height, total, fps);
+  player.describe(`A film in the making: ${asked.prompt}`);
+  timeline.show(job.parts, fps);
   element("screen", HTMLElement).scrollIntoView({ block: "nearest" });
   status.announce("Making the film");
   status.show("Reading the prompt", 0, undefined);
   leader.show(0, steps);
 
-  for await (const event of ready.generate({ ...options, signal })) {
-    progress.add(event);
-    switch (event.type) {
-      case "text":
-        if (event.truncated) {
-          status.hint(
-            `The prompt is longer than this model reads (${info.maxTokens} tokens): its last ${event.dropped} were left out.`,
+  let finished = false;
+  try {
+    for await (const event of ready.generate({ ...options, signal })) {
+      progress.add(event);
+      switch (event.type) {
+        case "text":
+          if (event.truncated) {
+            status.hint(
+              `The prompt is longer than this model reads (${info.maxTokens} tokens): its last ${event.dropped} were left out.`,
+            );
+          }
+          status.show(part(event) + stepWords(-1, steps), progress.fraction, progress.secondsLeft);
+          break;
+        case "step":
+          status.show(
+            part(event) + stepWords(event.index, event.steps),
+            progress.fraction,
+            progress.secondsLeft,
           );
+          leader.show((event.index + 1) / event.steps, event.steps - event.index - 1);
+          announceQuarter(event.index + 1, event.steps);
+          if (event.preview) {
+            player.preview(event.preview);
+          }
+          break;
+        case "frame": {
+          if (event.index === 0) {
+            job.before.forEach((rgba) => add(rgba, 0));
+          }
+          add(joined(job, event.index, event.rgba), event.seconds);
+          const next = Math.min(event.index + 2, frames);
+          status.show(`Developing frame ${next} of ${frames}`, progress.fraction, progress.secondsLeft);
+          break;
         }
-        status.show(`Step 1 of ${steps}`, progress.fraction, progress.secondsLeft);
-        break;
-      case "step":
-        status.show(stepWords(event.index, steps), progress.fraction, progress.secondsLeft);
-        leader.show((event.index + 1) / steps, progress.stepsLeft);
-        announceQuarter(event.index + 1, steps);
-        break;
-      case "frame":
-        made.push(event.rgba);
-        player.add(event);
-        status.show(
-          `Developing frame ${Math.min(event.index + 2, frames)} of ${frames}`,
-          progress.fraction,
-          progress.secondsLeft,
-        );
-        break;
-      case "done": {
-        const { text, steps: stepping, frames: decoding } = event.seconds;
-        const seconds = { load: loadSeconds, text, steps: stepping, frames: decoding };
-        const clip = { width, height, fps: event.fps, frames: made, prompt: options.prompt };
-        clipDone({ ...clip, seed: String(options.seed), steps, seconds });
-        break;
+        case "done": {
+          job.after.forEach((rgba) => add(rgba, 0));
+          finished = true;
+          const { text, steps: stepping, frames: decoding } = event.seconds;
+          keep({ text, steps: stepping, frames: decoding });
+          break;
+        }
       }
+    }
+  } finally {
+    // Of a film that was stopped, what there is stays.
+    if (!finished && film.length > 0) {
+      player.open(width, height, fps, film);
+      keep({});
     }
   }
   const { pace } = progress;
   if (pace) {
     paces.set(size, pace);
   }
+}
+
+/** Which window it is, where there are several. */
+function part({ window, windows }: { readonly window: number; readonly windows: number }): string {
+  return windows > 1 ? `Part ${window + 1} of ${windows} · ` : "";
 }
 
 function stepWords(index: number, steps: number): string {
@@ -266,6 +325,8 @@ function showClip(clip: MadeClip): void {
 
 function showFacts(clip: MadeClip): void {
   shown = clip;
+  modes.refresh();
+  timeline.show(clip.parts, clip.fps);
   saveButton.disabled = false;
   const { prompt, seed, width, height, steps, seconds } = clip;
   player.describe(`A film: ${prompt}`);
@@ -335,7 +396,7 @@ function showError(error: KinetoscopeError): void {
   if (
     explanation.fix?.kind === "size" ||
     explanation.fix?.kind === "frames" ||
-    error.code === "option_invalid"
+    (error.code === "option_invalid" && error.details["option"] !== "materials")
   ) {
     form.showSettings();
   }

@@ -52,8 +52,13 @@ export class Picker {
       return;
     }
     this.#show(words, settle(words, {}));
-    for (let i = 0; i < EXAMPLES; i++) {
+    const things = new Map<string, Sentence>();
+    // Of each thing one, so that the examples show how much there is; a model of few things has as many examples.
+    for (let tries = 0; things.size < EXAMPLES && tries < 20 * EXAMPLES; tries++) {
       const sentence = anySentence(words);
+      things.set(sentence.thing, sentence);
+    }
+    for (const sentence of things.values()) {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = prompt(words, sentence);

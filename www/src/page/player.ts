@@ -1,4 +1,5 @@
 /** Plays what has been decoded so far, in a loop; pauses and scrubs. */
+import type { Preview } from "../messages.js";
 import type { Frame } from "../model.js";
 import { context2d, element } from "./dom.js";
 import { Strip } from "./strip.js";
@@ -20,6 +21,7 @@ export class Player {
   #playing = false;
   #shownAt = 0;
   #request = 0;
+  #previewing = 0;
 
   constructor() {
     this.#scrub.addEventListener("input", () => {
@@ -34,6 +36,7 @@ export class Player {
   /** Gets ready for a clip of `count` frames, none decoded yet. */
   clear(width: number, height: number, count: number, fps: number): void {
     this.pause();
+    this.#endPreview();
     this.#frames = [];
     this.#count = count;
     this.#fps = fps;
@@ -49,8 +52,38 @@ export class Player {
     this.#update();
   }
 
+  /** Shows where a clip is going, while there is no frame of it yet: the latent frames one after the other, four times a second. */
+  preview({ width, height, frames, rgba }: Preview): void {
+    if (this.#frames.length > 0) {
+      return;
+    }
+    this.#endPreview();
+    this.#viewer.toggleAttribute("data-preview", true);
+    const small = document.createElement("canvas");
+    [small.width, small.height] = [width, height];
+    let index = 0;
+    const draw = (): void => {
+      const length = width * height * 4;
+      const pixels = Uint8ClampedArray.from(rgba.subarray(index * length, (index + 1) * length));
+      context2d(small).putImageData(new ImageData(pixels, width, height), 0, 0);
+      this.#context.imageSmoothingQuality = "high";
+      this.#context.drawImage(small, 0, 0, this.#picture.width, this.#picture.height);
+      index = (index + 1) % frames;
+    };
+    draw();
+    if (!reducedMotion.matches) {
+      this.#previewing = window.setInterval(draw, 250);
+    }
+  }
+
+  /** The frame on the screen. */
+  get frame(): ImageData | undefined {
+    return this.#frames[this.#current];
+  }
+
   /** Adds a frame as it is decoded. */
   add(frame: Frame): void {
+    this.#endPreview();
     const image = new ImageData(frame.rgba, frame.width, frame.height);
     this.#frames.push(image);
     this.#context.putImageData(image, 0, 0);
@@ -101,6 +134,11 @@ export class Player {
     this.#playing = false;
     cancelAnimationFrame(this.#request);
     this.#update();
+  }
+
+  #endPreview(): void {
+    clearInterval(this.#previewing);
+    this.#viewer.toggleAttribute("data-preview", false);
   }
 
   #tick(now: number): void {

@@ -4,13 +4,15 @@ import type { GenerateEvent } from "../model.js";
 import { explain } from "./explain.js";
 import { Progress, timeLeftWords } from "./progress.js";
 
-const step = (index: number, seconds: number): GenerateEvent => ({
+const step = (index: number, seconds: number): Extract<GenerateEvent, { type: "step" }> => ({
   type: "step",
   index,
   steps: 4,
   sigma: 0,
   timestep: 0,
   seconds,
+  window: 0,
+  windows: 1,
 });
 const frame = (index: number, seconds: number): GenerateEvent => ({
   type: "frame",
@@ -24,9 +26,17 @@ const frame = (index: number, seconds: number): GenerateEvent => ({
 
 describe("Progress", () => {
   it("only goes up, from 0 to 1", () => {
-    const progress = new Progress(4, 5, 4);
+    const progress = new Progress({ steps: 4, frames: 5, frameStride: 4, windows: 1 });
     const seen = [progress.fraction];
-    progress.add({ type: "text", tokens: 1, truncated: false, dropped: 0, seconds: 1 });
+    progress.add({
+      type: "text",
+      tokens: 1,
+      truncated: false,
+      dropped: 0,
+      seconds: 1,
+      window: 0,
+      windows: 1,
+    });
     seen.push(progress.fraction);
     for (let k = 0; k < 4; k++) {
       progress.add(step(k, 1));
@@ -41,15 +51,26 @@ describe("Progress", () => {
     expect([seen[0], seen.at(-1)]).toEqual([0, 1]);
   });
 
+  it("counts the steps of every window", () => {
+    const progress = new Progress({ steps: 4, frames: 9, frameStride: 4, windows: 2 });
+    progress.add(step(3, 1));
+    expect(progress.secondsLeft).toBe(4 + 3);
+    progress.add({ ...step(1, 1), window: 1, windows: 2 });
+    expect(progress.secondsLeft).toBe(2 + 3);
+  });
+
   it("knows nothing of the time before the first step, and forgets a slow first step", () => {
-    const progress = new Progress(10, 5, 4);
+    const progress = new Progress({ steps: 10, frames: 5, frameStride: 4, windows: 1 });
     expect(progress.secondsLeft).toBeUndefined();
     [30, 1, 1, 1].forEach((seconds, index) => progress.add(step(index, seconds)));
     expect(progress.secondsLeft).toBeCloseTo(6 + 2);
   });
 
   it("uses the pace of the clip before", () => {
-    const progress = new Progress(4, 5, 4, { step: 2, latent: 1 });
+    const progress = new Progress(
+      { steps: 4, frames: 5, frameStride: 4, windows: 1 },
+      { step: 2, latent: 1 },
+    );
     expect(progress.secondsLeft).toBe(4 * 2 + 2 * 1);
     progress.add(step(0, 2));
     progress.add(frame(0, 3));

@@ -12,24 +12,37 @@ const LATENT_TO_STEP = 1;
 /** Reading the prompt counts like this many steps in the bar. */
 const TEXT_STEPS = 0.5;
 
+/** What is to be made. */
+export interface Work {
+  /** Steps of each window. */
+  readonly steps: number;
+  /** Frames of the whole clip. */
+  readonly frames: number;
+  readonly frameStride: number;
+  readonly windows: number;
+}
+
 /**
  * Follows one clip's events. Frames are decoded a latent frame at a time: the first gives one frame, each later one
  * `frameStride`. `earlier` is the pace of a clip of the same size made before, where there is one.
  */
 export class Progress {
   readonly #steps: number;
+  readonly #windows: number;
   readonly #frameStride: number;
   readonly #latents: number;
   readonly #latentToStep: number;
-  #textDone = false;
+  #textsDone = 0;
+  /** In all windows so far. */
   #stepsDone = 0;
   #latentsDone = 0;
   #stepSeconds: number | undefined;
   #latentSeconds: number | undefined;
   readonly #recentSteps: number[] = [];
 
-  constructor(steps: number, frames: number, frameStride: number, earlier?: Pace) {
+  constructor({ steps, frames, frameStride, windows }: Work, earlier?: Pace) {
     this.#steps = steps;
+    this.#windows = windows;
     this.#frameStride = frameStride;
     this.#latents = this.#latentOf(frames - 1) + 1;
     this.#latentToStep = earlier && earlier.step > 0 ? earlier.latent / earlier.step : LATENT_TO_STEP;
@@ -40,11 +53,11 @@ export class Progress {
   add(event: GenerateEvent): void {
     switch (event.type) {
       case "text":
-        this.#textDone = true;
+        this.#textsDone = event.window + 1;
         break;
       case "step":
-        this.#textDone = true;
-        this.#stepsDone = event.index + 1;
+        this.#textsDone = event.window + 1;
+        this.#stepsDone = event.window * this.#steps + event.index + 1;
         // The first step compiles shaders, so only the latest few tell the pace.
         this.#recentSteps.push(event.seconds);
         this.#stepSeconds = mean(this.#recentSteps.slice(-3));
@@ -54,7 +67,8 @@ export class Progress {
         this.#latentSeconds = event.seconds * (event.index === 0 ? 1 : this.#frameStride);
         break;
       case "done":
-        this.#stepsDone = this.#steps;
+        this.#textsDone = this.#windows;
+        this.#stepsDone = this.#steps * this.#windows;
         this.#latentsDone = this.#latents;
         break;
     }
@@ -62,8 +76,8 @@ export class Progress {
 
   /** Part of the work done, 0 to 1. */
   get fraction(): number {
-    const done = (this.#textDone ? TEXT_STEPS : 0) + this.#stepsDone + this.#latentsDone * this.#latentToStep;
-    return done / (TEXT_STEPS + this.#steps + this.#latents * this.#latentToStep);
+    const done = this.#textsDone * TEXT_STEPS + this.#stepsDone + this.#latentsDone * this.#latentToStep;
+    return done / (this.#windows * (TEXT_STEPS + this.#steps) + this.#latents * this.#latentToStep);
   }
 
   /** Seconds still to go, or `undefined` before the first step has been measured. */
@@ -73,11 +87,11 @@ export class Progress {
       return undefined;
     }
     const latent = this.#latentSeconds ?? step * this.#latentToStep;
-    return (this.#steps - this.#stepsDone) * step + (this.#latents - this.#latentsDone) * latent;
+    return this.#stepsLeft * step + (this.#latents - this.#latentsDone) * latent;
   }
 
-  get stepsLeft(): number {
-    return this.#steps - this.#stepsDone;
+  get #stepsLeft(): number {
+    return this.#steps * this.#windows - this.#stepsDone;
   }
 
   /** What was measured, for the next clip of this size. */

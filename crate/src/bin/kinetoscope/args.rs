@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kinetoscope::config::{ModelIndex, Solver};
 use kinetoscope::executor::DeviceChoice;
-use kinetoscope::pipeline::{Configs, GenerateOptions};
+use kinetoscope::pipeline::{Configs, GenerateOptions, TimedPrompt};
 use kinetoscope::weights::source::FolderSource;
 use kinetoscope::{Error, Result};
 
@@ -70,6 +70,15 @@ pub struct GenerateArgs {
     /// Where it may be changed: white in this PNG, GIF or folder of PNGs.
     #[arg(long, value_name = "PATH", requires = "video")]
     pub mask: Option<PathBuf>,
+    /// Length in seconds, up to 60: what is longer than --frames is made in windows, each going on from the end of the one before.
+    #[arg(long, value_name = "X", conflicts_with_all = ["noise", "dump"])]
+    pub seconds: Option<f64>,
+    /// Frames that two windows share.
+    #[arg(long, value_name = "N", requires = "seconds")]
+    pub overlap: Option<usize>,
+    /// Prompt that holds from a moment on. May be repeated.
+    #[arg(long, value_name = "SECONDS=TEXT", value_parser = timed_prompt)]
+    pub prompt_at: Vec<TimedPrompt>,
     /// How pictures of another shape are brought to the clip's.
     #[arg(long, default_value = "cover")]
     pub fit: Fit,
@@ -95,6 +104,23 @@ fn interval(text: &str) -> std::result::Result<[f64; 2], String> {
     let number = |part: &str| part.trim().parse::<f64>().ok();
     let pair = text.split_once(',').and_then(|(low, high)| Some([number(low)?, number(high)?]));
     pair.ok_or_else(|| "expected two numbers, such as 0.2,0.8".into())
+}
+
+/// Two numbers with a colon between them, or one.
+fn aspect(text: &str) -> std::result::Result<f64, String> {
+    let number = |part: &str| part.trim().parse::<f64>().ok();
+    let found = match text.split_once(':') {
+        Some((width, height)) => number(width).zip(number(height)).map(|(width, height)| width / height),
+        None => number(text),
+    };
+    found.ok_or_else(|| "expected a shape, such as 16:9".into())
+}
+
+/// A moment and a prompt.
+fn timed_prompt(text: &str) -> std::result::Result<TimedPrompt, String> {
+    let (at, prompt) = text.split_once('=').ok_or("expected SECONDS=TEXT, such as 4=it snows")?;
+    let at = at.trim().parse().map_err(|_| format!("{at} is no number of seconds"))?;
+    Ok(TimedPrompt { at, prompt: prompt.into() })
 }
 
 #[derive(Debug, Args)]
@@ -147,6 +173,9 @@ pub struct ClipArgs {
     /// Pixels.
     #[arg(long, value_name = "N")]
     pub height: Option<usize>,
+    /// Shape of the clip, such as 16:9, for a side that is not stated.
+    #[arg(long, value_name = "W:H", value_parser = aspect)]
+    pub aspect: Option<f64>,
     /// Frames of the clip.
     #[arg(long, value_name = "N")]
     pub frames: Option<usize>,
@@ -199,6 +228,7 @@ impl ClipArgs {
         GenerateOptions {
             width: self.width,
             height: self.height,
+            aspect: self.aspect,
             frames: self.frames,
             steps: self.steps,
             guidance: self.guidance,
@@ -214,8 +244,7 @@ impl GenerateArgs {
     /// # Errors
     /// A picture that cannot be read or decoded.
     pub fn options(&self, configs: &Configs) -> Result<GenerateOptions> {
-        let defaults = &configs.defaults;
-        let size = [self.clip.width.unwrap_or(defaults.width), self.clip.height.unwrap_or(defaults.height)];
+        let size = configs.size(&self.clip.options())?;
         let first = self.image.as_deref().map(GivenArg::first);
         let given = first.iter().chain(&self.given).map(|arg| arg.load(size, self.fit));
         let given = given.collect::<Result<Vec<_>>>()?;
@@ -237,6 +266,9 @@ impl GenerateArgs {
             guidance_interval: self.guidance_interval,
             max_tokens: self.max_tokens,
             seed: Some(self.seed),
+            seconds: self.seconds,
+            overlap: self.overlap,
+            prompts: self.prompt_at.clone(),
             ..self.clip.options()
         })
     }

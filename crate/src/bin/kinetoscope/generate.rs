@@ -1,12 +1,13 @@
 //! `kinetoscope generate`.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use kinetoscope::executor::Executor;
 use kinetoscope::gpu::GpuOptions;
-use kinetoscope::pipeline::{Clip, Configs, Model};
+use kinetoscope::pipeline::{Clip, Configs, Model, windows};
 use kinetoscope::weights::LoadProgress;
 use kinetoscope::{CancelFlag, Result};
 use pollster::block_on;
@@ -27,9 +28,12 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let source = args.model.source()?;
     let configs = block_on(Configs::read(&source))?;
     let options = args.options(&configs)?;
-    let clip = Clip::new(&options, &configs)?;
-    let noise = args.noise.as_ref().map(|path| read_noise(path, clip.latents)).transpose()?;
-    let output = Output::new(&args.out)?;
+    let windows = windows(&options, &configs)?;
+    let noise = match &args.noise {
+        Some(path) => Some(read_noise(path, Clip::new(&options, &configs)?.latents)?),
+        None => None,
+    };
+    let mut output = Output::new(&args.out)?;
     args.dump.as_deref().map_or(Ok(()), check_writable)?;
 
     let started = Instant::now();
@@ -40,7 +44,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         eprintln!("note: {reason}");
     }
 
-    let bar = progress(BYTES, "weights");
+    let bar = progress(BYTES, "weights".into());
     let cancel = CancelFlag::new();
     let mut on_progress = |progress: LoadProgress| {
         bar.set_length(progress.total);
@@ -50,64 +54,76 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     bar.finish_and_clear();
     let loaded = started.elapsed().as_secs_f64();
 
-    let mut session = model.session(&options, &cancel)?;
+    let mut film = model.film(&options, &cancel)?;
     if let Some(noise) = noise {
-        session.set_noise(noise)?;
+        film.session().set_noise(noise)?;
     }
-    let text = block_on(session.encode())?;
-    if text.truncated {
+    if film.dropped_frames() > 0 {
         eprintln!(
-            "note: the prompt is longer than the {} tokens of this model: its last {} were left out",
-            clip.max_tokens, text.dropped
+            "note: {} of the given frames are made anew: they share a latent frame with frames to be made",
+            film.dropped_frames()
         );
     }
-    if let Some(dropped) = clip.timeline.as_ref().map(|timeline| timeline.dropped).filter(|n| *n > 0) {
-        eprintln!(
-            "note: {dropped} of the given frames are made anew: they share a latent frame with frames to be made"
-        );
-    }
-    let mut dump = match &args.dump {
-        Some(path) => {
-            Some(Dump::new(path, &clip, block_on(session.latents())?, block_on(session.prompt_embeds())?))
+    let (width, height, max_tokens) = (film.clip().width, film.clip().height, film.clip().max_tokens);
+    let steps = film.clip().schedule.steps.len();
+    let fps = model.info().fps;
+    let mut dump = None;
+    let mut times = [0.0; 3];
+    for window in 1.. {
+        let text = block_on(film.encode())?;
+        times[0] += text.seconds;
+        if text.truncated {
+            eprintln!(
+                "note: the prompt is longer than the {max_tokens} tokens of this model: its last {} were left out",
+                text.dropped
+            );
         }
-        None => None,
-    };
+        if let Some(path) = &args.dump {
+            let session = film.session();
+            let (noise, prompt) = (block_on(session.latents())?, block_on(session.prompt_embeds())?);
+            dump = Some(Dump::new(path, session.clip(), noise, prompt));
+        }
+        let bar = match windows.len() {
+            1 => progress(COUNT, "steps".into()),
+            many => progress(COUNT, format!("{window} of {many}").into()),
+        };
+        bar.set_length(steps as u64);
+        while let Some(step) = block_on(film.step())? {
+            times[1] += step.seconds;
+            bar.set_position(step.index as u64 + 1);
+            if let Some(dump) = &mut dump {
+                dump.steps.extend(block_on(film.session().latents())?);
+            }
+        }
+        bar.finish_and_clear();
 
-    let bar = progress(COUNT, "steps");
-    bar.set_length(clip.schedule.steps.len() as u64);
-    let mut step_seconds = 0.0;
-    while let Some(step) = block_on(session.step())? {
-        step_seconds += step.seconds;
-        bar.set_position(step.index as u64 + 1);
-        if let Some(dump) = &mut dump {
-            dump.steps.extend(block_on(session.latents())?);
+        let bar = progress(COUNT, "frames".into());
+        bar.set_length(film.frames() as u64);
+        while let Some(event) = block_on(film.next_frames())? {
+            times[2] += event.seconds;
+            bar.set_position((event.index + event.count) as u64);
+            for frame in event.rgba.chunks_exact(event.rgba.len() / event.count.max(1)) {
+                output.add(frame, width, height, fps)?;
+            }
+            if let Some(dump) = &mut dump {
+                dump.frames.extend(block_on(film.session().frame_values(event.count))?);
+            }
+        }
+        bar.finish_and_clear();
+        if !film.next_window()? {
+            break;
         }
     }
-    bar.finish_and_clear();
 
-    let bar = progress(COUNT, "frames");
-    bar.set_length(clip.frames as u64);
-    let mut decode_seconds = 0.0;
-    let mut frames = Vec::with_capacity(clip.frames);
-    while let Some(event) = block_on(session.next_frames())? {
-        decode_seconds += event.seconds;
-        bar.set_position((event.index + event.count) as u64);
-        frames.extend(event.rgba.chunks_exact(event.rgba.len() / event.count.max(1)).map(<[u8]>::to_vec));
-        if let Some(dump) = &mut dump {
-            dump.frames.extend(block_on(session.frame_values(event.count))?);
-        }
-    }
-    bar.finish_and_clear();
-
-    output.write(&frames, clip.width, clip.height, model.info().fps)?;
+    output.finish()?;
     if let Some(dump) = dump {
         dump.write()?;
     }
+    let [text, stepping, decoding] = times;
+    let made = windows.len() * steps;
     eprintln!(
-        "load {loaded:.2} s, text {:.2} s, {} steps of {:.2} s, decode {decode_seconds:.2} s, in all {:.2} s: {}",
-        text.seconds,
-        clip.schedule.steps.len(),
-        step_seconds / clip.schedule.steps.len().max(1) as f64,
+        "load {loaded:.2} s, text {text:.2} s, {made} steps of {:.2} s, decode {decoding:.2} s, in all {:.2} s: {}",
+        stepping / made.max(1) as f64,
         started.elapsed().as_secs_f64(),
         args.out.display(),
     );
@@ -115,7 +131,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 }
 
 /// A bar on the terminal; indicatif draws nothing where standard error is none.
-fn progress(template: &str, name: &'static str) -> ProgressBar {
+fn progress(template: &str, name: Cow<'static, str>) -> ProgressBar {
     // The templates are constants of this file: a broken one falls back to indicatif's own.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style).with_message(name)

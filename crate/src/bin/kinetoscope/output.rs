@@ -1,8 +1,9 @@
 //! Where the frames go: a GIF, a contact sheet, or a folder of PNGs.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, ImageError, RgbaImage, imageops};
@@ -11,18 +12,17 @@ use kinetoscope::{Error, Result};
 /// Pixels between the pictures of a contact sheet.
 const GAP: u32 = 2;
 
-/// What the path asks for.
-#[derive(Debug)]
+/// Where frames go, one after the other. A GIF and a folder's pictures are written as they come.
 pub struct Output {
     path: PathBuf,
     kind: Kind,
 }
 
-#[derive(Debug)]
 enum Kind {
-    Gif,
-    Sheet,
-    Folder,
+    /// Written beside its place, so that an old file stays until the new one is whole.
+    Gif(Option<GifEncoder<BufWriter<File>>>),
+    Sheet(Vec<RgbaImage>),
+    Folder(usize),
 }
 
 impl Output {
@@ -33,10 +33,10 @@ impl Output {
     pub fn new(path: &Path) -> Result<Self> {
         let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
         let kind = match extension.as_deref() {
-            _ if path.is_dir() => Kind::Folder,
-            None => Kind::Folder,
-            Some("gif") => Kind::Gif,
-            Some("png") => Kind::Sheet,
+            _ if path.is_dir() => Kind::Folder(0),
+            None => Kind::Folder(0),
+            Some("gif") => Kind::Gif(None),
+            Some("png") => Kind::Sheet(Vec::new()),
             Some(_) => {
                 return Err(Error::OptionInvalid {
                     option: "out".into(),
@@ -46,44 +46,86 @@ impl Output {
             }
         };
         match kind {
-            Kind::Folder => check_writable(&path.join(frame_name(0)))?,
-            Kind::Gif | Kind::Sheet => check_writable(path)?,
+            Kind::Folder(_) => check_writable(&path.join(frame_name(0)))?,
+            Kind::Gif(_) | Kind::Sheet(_) => check_writable(path)?,
         }
         Ok(Self { path: path.into(), kind })
     }
 
-    fn failed(&self, reason: &dyn ToString) -> Error {
-        Error::WriteFailed { path: self.path.display().to_string(), reason: reason.to_string() }
-    }
-
-    /// Writes RGBA frames of `width` x `height`.
+    /// Takes the next RGBA frame of `width` x `height`.
     ///
     /// # Errors
     /// [`Error::WriteFailed`].
-    pub fn write(&self, frames: &[Vec<u8>], width: usize, height: usize, fps: f64) -> Result<()> {
-        let images = frames.iter().map(|frame| picture(frame, width, height)).collect::<Option<Vec<_>>>();
-        let images = images.ok_or_else(|| self.failed(&"a frame has another size than the clip"))?;
-        match self.kind {
-            Kind::Gif => self.gif(images, fps),
-            Kind::Sheet => sheet(&images).save(&self.path),
-            Kind::Folder => {
-                images.iter().enumerate().try_for_each(|(i, image)| image.save(self.path.join(frame_name(i))))
+    pub fn add(&mut self, rgba: &[u8], width: usize, height: usize, fps: f64) -> Result<()> {
+        let image = picture(rgba, width, height)
+            .ok_or_else(|| failed(&self.path, &"a frame has another size than the clip"))?;
+        let added = match &mut self.kind {
+            Kind::Gif(encoder) => gif_encoder(encoder, &self.path).and_then(|encoder| {
+                let delay = Delay::from_saturating_duration(Duration::from_secs_f64(1.0 / fps));
+                encoder.encode_frame(Frame::from_parts(image, 0, 0, delay))
+            }),
+            Kind::Sheet(images) => {
+                images.push(image);
+                Ok(())
             }
-        }
-        .map_err(|error| self.failed(&error))
+            Kind::Folder(count) => {
+                *count += 1;
+                image.save(self.path.join(frame_name(*count - 1)))
+            }
+        };
+        added.map_err(|error| failed(&self.path, &error))
     }
 
-    fn gif(&self, images: Vec<RgbaImage>, fps: f64) -> std::result::Result<(), ImageError> {
-        let mut file = BufWriter::new(File::create(&self.path)?);
-        let delay = Delay::from_saturating_duration(std::time::Duration::from_secs_f64(1.0 / fps));
-        {
-            let mut encoder = GifEncoder::new(&mut file);
-            encoder.set_repeat(Repeat::Infinite)?;
-            encoder.encode_frames(images.into_iter().map(|image| Frame::from_parts(image, 0, 0, delay)))?;
-        }
-        // Dropping a buffered writer swallows the error of its last write.
-        file.flush().map_err(|error: io::Error| ImageError::IoError(error))
+    /// Writes what is left to write.
+    ///
+    /// # Errors
+    /// [`Error::WriteFailed`].
+    pub fn finish(self) -> Result<()> {
+        let Self { path, kind } = self;
+        let written = match kind {
+            Kind::Gif(encoder) => {
+                // The encoder writes the end of the file when it goes, and says nothing if it cannot.
+                drop(encoder);
+                whole(&part(&path)).and_then(|()| fs::rename(part(&path), &path)).map_err(ImageError::IoError)
+            }
+            Kind::Sheet(images) => sheet(&images).save(&path),
+            Kind::Folder(_) => Ok(()),
+        };
+        written.map_err(|error| failed(&path, &error))
     }
+}
+
+fn failed(path: &Path, reason: &dyn ToString) -> Error {
+    Error::WriteFailed { path: path.display().to_string(), reason: reason.to_string() }
+}
+
+/// The encoder, made at the first frame.
+fn gif_encoder<'a>(
+    encoder: &'a mut Option<GifEncoder<BufWriter<File>>>,
+    path: &Path,
+) -> std::result::Result<&'a mut GifEncoder<BufWriter<File>>, ImageError> {
+    Ok(match encoder {
+        Some(encoder) => encoder,
+        None => {
+            let mut new = GifEncoder::new(BufWriter::new(File::create(part(path))?));
+            new.set_repeat(Repeat::Infinite)?;
+            encoder.insert(new)
+        }
+    })
+}
+
+/// Whether a GIF ends as it should.
+fn whole(path: &Path) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    if last == *b";" { Ok(()) } else { Err(io::Error::other("its end could not be written")) }
+}
+
+/// Where a GIF grows.
+fn part(path: &Path) -> PathBuf {
+    path.with_extension("gif.part")
 }
 
 /// Finds out whether a file can be written at `path`, making the folders above it. An old file stays as it is until the new one
