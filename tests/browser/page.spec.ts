@@ -338,3 +338,22 @@ test("the words that the model knows make a prompt", async ({ kinetoscope, page,
   await example.click();
   await expect(kinetoscope.prompt).toHaveValue(await example.innerText());
 });
+
+test("a model without words of its own gets words of style and motion", async ({
+  kinetoscope,
+  page,
+  server,
+}) => {
+  server.handlers.set("/models/small/words.json", (_, response) => response.writeHead(404).end());
+  await page.goto(onWebGpu(server.url));
+  await kinetoscope.ready();
+  await kinetoscope.prompt.fill("a fox runs");
+  const style = page.getByRole("group", { name: "Style" }).getByRole("button", { name: "anime" });
+  await style.click();
+  await page.getByRole("group", { name: "Motion" }).getByRole("button", { name: "slow motion" }).click();
+  await expect(kinetoscope.prompt).toHaveValue("a fox runs, anime, slow motion");
+  await expect(style).toHaveAttribute("aria-pressed", "true");
+  await style.click();
+  await expect(kinetoscope.prompt).toHaveValue("a fox runs, slow motion");
+  await expect(page.getByRole("group", { name: "Or choose the words" })).toBeHidden();
+});

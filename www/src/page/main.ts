@@ -1,5 +1,6 @@
 /** The page: one form, one film at a time. */
 import { KinetoscopeError, type Model, type ModelSource, isSupported, load } from "../index.js";
+import { Additions } from "./additions.js";
 import { deviceWords, fallbackNotice, megabytes } from "./device.js";
 import { element } from "./dom.js";
 import { type Fix, explain, losesModel } from "./explain.js";
@@ -32,6 +33,7 @@ const player = new Player();
 const leader = new Leader();
 const form = new Form(() => void generate());
 const picker = new Picker((prompt) => form.setPrompt(prompt));
+const additions = new Additions();
 const status = new Status(applyFix);
 const history = new History(showClip);
 const timeline = new Timeline();
@@ -84,6 +86,7 @@ function useSource(next: ModelSource): void {
   void readWords(next).then((words) => {
     if (source === next) {
       picker.useWords(words);
+      additions.shown = words === undefined;
     }
   });
   void theModel().catch((thrown: unknown) => {
