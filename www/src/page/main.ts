@@ -6,7 +6,7 @@ import { element } from "./dom.js";
 import { type Fix, explain, losesModel } from "./explain.js";
 import { Form } from "./form.js";
 import { History, type MadeClip } from "./history.js";
-import { joined } from "./job.js";
+import { type Part, joined } from "./job.js";
 import { Leader } from "./leader.js";
 import type { Material, Pixels } from "./material.js";
 import { Modes } from "./modes.js";
@@ -172,21 +172,26 @@ async function generate(): Promise<void> {
   }
 }
 
+/** What the form and the mode ask for, as far as the model can make it. */
+async function ask(ready: Model) {
+  const { info } = ready;
+  const asked = form.read();
+  // A clip to change is as long as it is, in one window.
+  const oneWindow = { seconds: undefined };
+  const shape = await ready.plan(modes.mode === "edit" ? { ...asked, ...oneWindow } : asked);
+  status.show("Reading what was brought", 0, undefined);
+  const job = await modes.job({ ...shape, frameStride: info.frameStride, fps: info.fps });
+  const length = job.options.edit ? { ...oneWindow, frames: job.frames } : {};
+  const options = { ...asked, ...length, ...job.options, preview: info.preview };
+  return { options, job, plan: await ready.plan(options), steps: asked.steps ?? info.steps };
+}
+
 async function makeClip(ready: Model, signal: AbortSignal): Promise<void> {
   const { info } = ready;
   const { fps, frameStride } = info;
-  const asked = form.read();
   // Asked before the screen is cleared: a clip that cannot be made leaves the last one standing.
-  const shape = await ready.plan(modes.mode === "edit" ? { ...asked, seconds: undefined } : asked);
-  const { width, height } = shape;
-  status.show("Reading what was brought", 0, undefined);
-  const job = await modes.job({ width, height, frames: shape.frames, frameStride, fps });
-  // A clip to change is as long as it is, in one window.
-  const length = job.options.edit ? { frames: job.frames, seconds: undefined } : {};
-  const options = { ...asked, ...length, ...job.options, preview: info.preview };
-  const { windows, frames } = await ready.plan(options);
-  const steps = asked.steps ?? info.steps;
-
+  const { options, job, plan, steps } = await ask(ready);
+  const { width, height, frames, windows } = plan;
   const size = `${width}x${height}x${frames / windows}`;
   const progress = new Progress({ steps, frames, frameStride, windows }, paces.get(size));
   const film: Pixels[] = [];
@@ -195,11 +200,10 @@ async function makeClip(ready: Model, signal: AbortSignal): Promise<void> {
     player.add({ index: film.length, count: total, width, height, rgba, seconds });
     film.push(rgba);
   };
-  const keep = (seconds: Record<string, number>): void => {
-    clipDone({
-      ...{ width, height, fps, frames: film, prompt: asked.prompt, seed: String(asked.seed), steps },
-      ...{ parts: job.parts, seconds: { load: loadSeconds, ...seconds } },
-    });
+  const keep = (parts: readonly Part[], seconds: Record<string, number>): void => {
+    const { prompt, seed } = options;
+    const how = { prompt, seed: String(seed), steps, parts };
+    clipDone({ width, height, fps, frames: film, ...how, seconds: { load: loadSeconds, ...seconds } });
   };
   shown = undefined;
   modes.refresh();
@@ -208,7 +212,7 @@ async function makeClip(ready: Model, signal: AbortSignal): Promise<void> {
   secondsList.hidden = true;
   element("caption", HTMLElement).textContent = "";
   player.clear(width, height, total, fps);
-  player.describe(`A film in the making: ${asked.prompt}`);
+  player.describe(`A film in the making: ${options.prompt}`);
   timeline.show(job.parts, fps);
   element("screen", HTMLElement).scrollIntoView({ block: "nearest" });
   status.announce("Making the film");
@@ -226,11 +230,11 @@ async function makeClip(ready: Model, signal: AbortSignal): Promise<void> {
               `The prompt is longer than this model reads (${info.maxTokens} tokens): its last ${event.dropped} were left out.`,
             );
           }
-          status.show(part(event) + stepWords(-1, steps), progress.fraction, progress.secondsLeft);
+          status.show(windowWords(event) + stepWords(-1, steps), progress.fraction, progress.secondsLeft);
           break;
         case "step":
           status.show(
-            part(event) + stepWords(event.index, event.steps),
+            windowWords(event) + stepWords(event.index, event.steps),
             progress.fraction,
             progress.secondsLeft,
           );
@@ -253,7 +257,7 @@ async function makeClip(ready: Model, signal: AbortSignal): Promise<void> {
           job.after.forEach((rgba) => add(rgba, 0));
           finished = true;
           const { text, steps: stepping, frames: decoding } = event.seconds;
-          keep({ text, steps: stepping, frames: decoding });
+          keep(job.parts, { text, steps: stepping, frames: decoding });
           break;
         }
       }
@@ -262,7 +266,7 @@ async function makeClip(ready: Model, signal: AbortSignal): Promise<void> {
     // Of a film that was stopped, what there is stays.
     if (!finished && film.length > 0) {
       player.open(width, height, fps, film);
-      keep({});
+      keep([], {});
     }
   }
   const { pace } = progress;
@@ -272,7 +276,7 @@ async function makeClip(ready: Model, signal: AbortSignal): Promise<void> {
 }
 
 /** Which window it is, where there are several. */
-function part({ window, windows }: { readonly window: number; readonly windows: number }): string {
+function windowWords({ window, windows }: { readonly window: number; readonly windows: number }): string {
   return windows > 1 ? `Part ${window + 1} of ${windows} · ` : "";
 }
 

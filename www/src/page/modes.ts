@@ -84,10 +84,10 @@ export class Modes {
       const { material } = this.#slots[slot];
       return material ? framesOf(material, { width, height, fps, fit, most }) : Promise.resolve([]);
     };
-    const one = async (slot: SlotName): Promise<Pixels> => first(await from(slot), "a picture");
+    const one = async (slot: SlotName): Promise<Pixels> => required(await from(slot), "a picture");
     const clip = async (): Promise<Pixels[]> => {
       const frames = await from("source");
-      first(frames, "a clip");
+      required(frames, "a clip");
       return frames;
     };
     switch (this.mode) {
@@ -100,9 +100,9 @@ export class Modes {
       case "fill": {
         const loop = this.#loop.checked;
         const [beginning, end] = [await from("first"), loop ? [] : await from("last")];
-        first(beginning, "a beginning");
+        required(beginning, "a beginning");
         if (!loop) {
-          first(end, "an end");
+          required(end, "an end");
         }
         return fill({ first: beginning, last: end, loop }, asked);
       }
@@ -158,10 +158,14 @@ export class Modes {
         document.body.toggleAttribute("data-dragging", true);
       }
     });
-    const over = (): boolean => document.body.toggleAttribute("data-dragging", false);
-    document.addEventListener("dragleave", (event) => event.relatedTarget ?? over());
+    document.addEventListener("dragleave", (event) => {
+      // Also fired from one element to the next; only out of the window there is no next.
+      if (!event.relatedTarget) {
+        document.body.toggleAttribute("data-dragging", false);
+      }
+    });
     document.addEventListener("drop", (event) => {
-      over();
+      document.body.toggleAttribute("data-dragging", false);
       const [file] = event.dataTransfer?.files ?? [];
       if (!file) {
         return;
@@ -186,7 +190,8 @@ export class Modes {
   }
 }
 
-function first(frames: readonly Pixels[], what: string): Pixels {
+/** The first frame of what has to be there. */
+function required(frames: readonly Pixels[], what: string): Pixels {
   const [frame] = frames;
   if (!frame) {
     throw new KinetoscopeError(

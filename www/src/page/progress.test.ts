@@ -59,10 +59,16 @@ describe("Progress", () => {
     expect(progress.secondsLeft).toBe(2 + 3);
   });
 
+  it("learns of fewer steps than were asked for", () => {
+    const progress = new Progress({ steps: 10, frames: 5, frameStride: 4, windows: 1 });
+    progress.add(step(1, 1));
+    expect(progress.secondsLeft).toBe(2 + 2);
+  });
+
   it("knows nothing of the time before the first step, and forgets a slow first step", () => {
     const progress = new Progress({ steps: 10, frames: 5, frameStride: 4, windows: 1 });
     expect(progress.secondsLeft).toBeUndefined();
-    [30, 1, 1, 1].forEach((seconds, index) => progress.add(step(index, seconds)));
+    [30, 1, 1, 1].forEach((seconds, index) => progress.add({ ...step(index, seconds), steps: 10 }));
     expect(progress.secondsLeft).toBeCloseTo(6 + 2);
   });
 

@@ -27,7 +27,7 @@ export interface Work {
  * `frameStride`. `earlier` is the pace of a clip of the same size made before, where there is one.
  */
 export class Progress {
-  readonly #steps: number;
+  #steps: number;
   readonly #windows: number;
   readonly #frameStride: number;
   readonly #latents: number;
@@ -57,6 +57,8 @@ export class Progress {
         break;
       case "step":
         this.#textsDone = event.window + 1;
+        // A clip to change is entered in the middle: it has fewer steps than were asked for.
+        this.#steps = event.steps;
         this.#stepsDone = event.window * this.#steps + event.index + 1;
         // The first step compiles shaders, so only the latest few tell the pace.
         this.#recentSteps.push(event.seconds);
