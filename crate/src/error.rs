@@ -93,7 +93,7 @@ pub enum Error {
 
     /// A tensor has a number format that cannot be read.
     #[error(
-        "tensor {tensor} of {component} is stored as {found}; F32, F16, BF16 and Q8_0 are supported: convert it first"
+        "tensor {tensor} of {component} is stored as {found}; F32, F16, BF16, F8_E4M3, F8_E5M2, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K are supported: convert it first"
     )]
     TensorDtype {
         /// Component folder.

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 from cases import CASES, GOLDEN, REPOSITORY, SMALL, Clip
 from modes import modes
+from number_formats import number_formats
 from prompts import CLEAN, TOKENS
 
 sys.path.append(str(REPOSITORY / "models" / "recipe"))
@@ -276,6 +277,7 @@ def make_case(name: str) -> None:
 
 SHARED = {
     "noise": lambda: write_tensors(GOLDEN / "noise.safetensors", noise()),
+    "number_formats": lambda: write_tensors(GOLDEN / "number_formats.safetensors", number_formats()),
     "schedules": lambda: write_json(GOLDEN / "schedules.json", schedules()),
     "clean": lambda: write_json(
         GOLDEN / "clean.json", [{"input": text, "output": prompt_clean(text)} for text in CLEAN]

@@ -364,6 +364,7 @@ impl<'a> Cursor<'a> {
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
+    use super::super::blocks::Block;
     use super::*;
     use crate::weights::source::testing::Memory;
     use pollster::block_on;
@@ -416,7 +417,7 @@ mod tests {
                 ),
                 list("comfy.gguf.orig_shape.conv", 5, &[2, 4, 1, 2, 2]),
             ],
-            &[entry("linear", &[32, 3], 8, 0), entry("conv", &[32], 0, 128), entry("odd", &[256], 12, 256)],
+            &[entry("linear", &[32, 3], 8, 0), entry("conv", &[32], 0, 128), entry("odd", &[256], 11, 256)],
             400,
         )
     }
@@ -431,11 +432,11 @@ mod tests {
         let data = bytes.len() as u64 - 400;
         let found = read(bytes).unwrap().tensors;
         let linear = &found["linear"];
-        assert_eq!((&linear.dtype, linear.shape.as_slice()), (&FileDtype::Q8_0, &[3, 32][..]));
+        assert_eq!((&linear.dtype, linear.shape.as_slice()), (&FileDtype::Block(Block::Q8_0), &[3, 32][..]));
         assert_eq!(linear.range, data..data + 102);
         assert_eq!(found["conv"].shape, [2, 4, 1, 2, 2]);
         assert_eq!(found["conv"].range, data + 128..data + 256);
-        assert_eq!(found["odd"].dtype, FileDtype::Other("Q4_K".to_owned()));
+        assert_eq!(found["odd"].dtype, FileDtype::Other("Q3_K".to_owned()));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! From torch's order of a weight to the one that the kernels read.
 //!
 //! Kernels read matrices as `[K, stride]` (K = inputs, stride = outputs rounded up to 4), so that four neighbouring
-//! outputs are one vector load; torch keeps `[N, C, ...]`. The order changes once, while loading; the number format stays.
+//! outputs are one vector load; torch keeps `[N, C, ...]`. The order changes once, while loading; the number format stays where kernels read
+//! it, and is widened where they do not.
+
+use half::f16;
 
 use super::stored::FileDtype;
 use crate::ops::LinearWeight;
@@ -50,7 +53,9 @@ impl Layout {
             (Self::Flat, _) => widened(),
             (_, FileDtype::F32) => self.transpose::<4>(bytes, shape),
             (_, FileDtype::F16 | FileDtype::BF16) => self.transpose::<2>(bytes, shape),
-            (_, FileDtype::Q8_0 | FileDtype::Other(_)) => self.transpose::<4>(&widened(), shape),
+            (_, FileDtype::F8E4M3 | FileDtype::F8E5M2) => self
+                .transpose::<2>(&dtype.halves(bytes).flat_map(f16::to_le_bytes).collect::<Vec<u8>>(), shape),
+            (_, FileDtype::Block(_) | FileDtype::Other(_)) => self.transpose::<4>(&widened(), shape),
         }
     }
 
@@ -79,8 +84,8 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
+    use super::super::blocks::Block;
     use super::*;
-    use half::f16;
 
     fn floats(bytes: &[u8]) -> Vec<f32> {
         FileDtype::F32.to_f32(bytes)
@@ -120,6 +125,12 @@ mod tests {
     }
 
     #[test]
+    fn eight_bit_floats_become_halves() {
+        let out = Layout::Matrix { start: 0, count: 2 }.repack(&[0x38, 0xc0], &FileDtype::F8E4M3, &[2, 1]);
+        assert_eq!(FileDtype::F16.to_f32(&out), [1.0, -2.0, 0.0, 0.0]);
+    }
+
+    #[test]
     fn blocks_are_widened_before_they_change_their_order() {
         // [N = 4, K = 16]: a block spans two rows.
         let block = |scale: f32, first: i8| {
@@ -127,7 +138,11 @@ mod tests {
             f16::from_f32(scale).to_le_bytes().into_iter().chain(quants)
         };
         let w: Vec<u8> = block(1.0, 0).chain(block(0.25, -32)).collect();
-        let out = floats(&Layout::Matrix { start: 1, count: 3 }.repack(&w, &FileDtype::Q8_0, &[4, 16]));
+        let out = floats(&Layout::Matrix { start: 1, count: 3 }.repack(
+            &w,
+            &FileDtype::Block(Block::Q8_0),
+            &[4, 16],
+        ));
         assert_eq!(out.len(), 64);
         assert_eq!(out[..8], [16., -8., -4., 0., 17., -7.75, -3.75, 0.]);
     }

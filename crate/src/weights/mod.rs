@@ -1,5 +1,6 @@
 //! Checkpoints: where their bytes come from, what the files hold, and the way onto the device.
 
+pub mod blocks;
 pub mod component;
 pub mod gguf;
 pub mod layout;

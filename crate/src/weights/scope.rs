@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::component::Component;
 use super::layout::Layout;
-use super::stored::TensorLocation;
+use super::stored::{FileDtype, TensorLocation};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
@@ -118,6 +118,17 @@ impl Scope {
                 component: component.folder().to_owned(),
                 tensor: key,
                 found: location.dtype.name().to_owned(),
+            });
+        }
+        // Read without the scale beside them they would be other weights, and nothing would tell.
+        let layer = key.strip_suffix(".weight").unwrap_or(&key);
+        let scale = ["scale_weight", "weight_scale"].map(|scale| format!("{layer}.{scale}"));
+        let has_scale = scale.iter().any(|scale| component.find(scale).is_ok());
+        if has_scale && matches!(location.dtype, FileDtype::F8E4M3 | FileDtype::F8E5M2) {
+            return Err(Error::TensorDtype {
+                component: component.folder().to_owned(),
+                tensor: key,
+                found: format!("{} with a scale of its own", location.dtype.name()),
             });
         }
         Ok(Some(location.clone()))
