@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 from cases import CASES, GOLDEN, REPOSITORY, SMALL, Clip
 from modes import modes
+from names import names
 from number_formats import number_formats
 from prompts import CLEAN, TOKENS
 
@@ -277,6 +278,7 @@ def make_case(name: str) -> None:
 
 SHARED = {
     "noise": lambda: write_tensors(GOLDEN / "noise.safetensors", noise()),
+    "names": lambda: write_json(GOLDEN / "names.json", names()),
     "number_formats": lambda: write_tensors(GOLDEN / "number_formats.safetensors", number_formats()),
     "schedules": lambda: write_json(GOLDEN / "schedules.json", schedules()),
     "clean": lambda: write_json(

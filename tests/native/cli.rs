@@ -1,12 +1,15 @@
 //! The program as a user runs it: what it writes, and what it says when something is wrong.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use kinetoscope::weights::FileDtype;
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 
 /// A folder of its own, removed at the end.
 struct Scratch(PathBuf);
@@ -394,6 +397,80 @@ fn damaged_models() {
     failed(&output, "architecture_unknown", &["FluxTransformer2DModel", "WanTransformer3DModel"]);
     failed(&run(&edit("tokenizer/tokenizer.json", |_| b"{}".to_vec())), "file_invalid", &["tokenizer.json"]);
     failed(&run(&edit("vae/config.json", |_| b"[1,".to_vec())), "file_invalid", &["vae/config.json"]);
+}
+
+/// Writes a safetensors file again under other names; `ours` are diffusers' names by theirs.
+fn rename_tensors(path: &Path, ours: &BTreeMap<String, String>, prefix: &str) {
+    let bytes = fs::read(path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let renamed =
+        ours.iter().map(|(theirs, ours)| (format!("{prefix}{theirs}"), tensors.tensor(ours).unwrap()));
+    let written = safetensors::serialize(renamed, None).unwrap();
+    assert_eq!(tensors.len(), ours.len());
+    fs::write(path, written).unwrap();
+}
+
+#[test]
+fn a_model_under_other_names_makes_the_same_clip() {
+    let scratch = Scratch::new();
+    let model = scratch.path("model");
+    copy(&repository().join("tests/golden/wan21/pipeline"), &model);
+    let clip = |out: &str| {
+        succeeded(&generate(&model, &scratch.path(out), &[]));
+        fs::read(scratch.path(out).join("frame-0004.png")).unwrap()
+    };
+    let expected = clip("ours");
+    let names = fs::read(repository().join("tests/golden/names.json")).unwrap();
+    let names: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_slice(&names).unwrap();
+    for (file, layout, prefix) in [
+        ("transformer/diffusion_pytorch_model.safetensors", "transformer", "model.diffusion_model."),
+        ("text_encoder/model.safetensors", "umt5", ""),
+        ("vae/diffusion_pytorch_model.safetensors", "vae21", ""),
+    ] {
+        rename_tensors(&model.join(file), &names[layout], prefix);
+    }
+    assert!(clip("theirs") == expected);
+}
+
+/// The transformer's matrices in 8-bit floats, each with a scale beside it, are what the same numbers in 32 bits are.
+#[test]
+fn eight_bit_floats_are_multiplied_with_their_scales() {
+    let scratch = Scratch::new();
+    let model = scratch.model();
+    let path = model.join("transformer/diffusion_pytorch_model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let mut written = [Vec::new(), Vec::new()];
+    for (index, (name, tensor)) in tensors.iter().enumerate() {
+        let shape = tensor.shape().to_vec();
+        if shape.len() != 2 || !name.contains("attn") {
+            let own = tensor.data().to_vec();
+            written
+                .iter_mut()
+                .for_each(|w| w.push((name.to_owned(), tensor.dtype(), shape.clone(), own.clone())));
+            continue;
+        }
+        // Bytes that are finite and small in E4M3; the scale brings them to the size of weights.
+        let eights: Vec<u8> =
+            (0..shape.iter().product::<usize>()).map(|i| (i * 37 % 64) as u8 | (i % 2 * 128) as u8).collect();
+        let scale = 0.02 + 0.001 * index as f32;
+        let values = FileDtype::F8E4M3.to_f32(&eights).into_iter();
+        let wide: Vec<u8> = values.flat_map(|v| (v * scale).to_le_bytes()).collect();
+        let [wides, scaled] = &mut written;
+        wides.push((name.to_owned(), Dtype::F32, shape.clone(), wide));
+        scaled.push((name.to_owned(), Dtype::F8_E4M3, shape, eights));
+        let beside = name.replace(".weight", if index % 2 == 0 { ".scale_weight" } else { ".weight_scale" });
+        scaled.push((beside, Dtype::F32, Vec::new(), scale.to_le_bytes().to_vec()));
+    }
+    let clips = written.map(|tensors| {
+        let views = tensors.iter().map(|(name, dtype, shape, data)| {
+            (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap())
+        });
+        fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+        succeeded(&generate(&model, &scratch.path("clip"), &[]));
+        fs::read(scratch.path("clip/frame-0004.png")).unwrap()
+    });
+    assert!(clips[0] == clips[1]);
 }
 
 #[test]

@@ -203,8 +203,8 @@ impl Architecture {
 fn embedding(scope: &Scope, config: &Umt5Config) -> Result<Option<TensorLocation>> {
     let [first, second] = Umt5Encoder::EMBEDDING_KEYS;
     let shape = [config.vocab_size, config.d_model];
-    match scope.locate(first, &shape) {
-        Err(Error::TensorMissing { .. }) => scope.locate(second, &shape),
+    match scope.table(first, &shape) {
+        Err(Error::TensorMissing { .. }) => scope.table(second, &shape),
         found => found,
     }
 }

@@ -1,6 +1,7 @@
 //! The weights of one component of a pipeline, in whatever files they come.
 
 use super::gguf::GgufHeader;
+use super::naming::diffusers_names;
 use super::safetensors::SafetensorsHeader;
 use super::source::{Source, exists, invalid, read_all};
 use super::stored::TensorLocation;
@@ -38,18 +39,15 @@ impl Component {
             for name in names {
                 let single = format!("{folder}/{name}{variant}.safetensors");
                 if exists(source, &single).await? {
-                    let tensors = SafetensorsHeader::read(source, &single).await?.tensors;
-                    return Ok(Self { folder: folder.to_owned(), tensors });
+                    return Ok(Self::new(folder, SafetensorsHeader::read(source, &single).await?.tensors));
                 }
                 let gguf = format!("{folder}/{name}{variant}.gguf");
                 if exists(source, &gguf).await? {
-                    let tensors = GgufHeader::read(source, &gguf).await?.tensors;
-                    return Ok(Self { folder: folder.to_owned(), tensors });
+                    return Ok(Self::new(folder, GgufHeader::read(source, &gguf).await?.tensors));
                 }
                 let index = format!("{folder}/{name}.safetensors.index{variant}.json");
                 if exists(source, &index).await? {
-                    let tensors = read_parts(source, folder, &index).await?;
-                    return Ok(Self { folder: folder.to_owned(), tensors });
+                    return Ok(Self::new(folder, read_parts(source, folder, &index).await?));
                 }
             }
         }
@@ -57,7 +55,11 @@ impl Component {
         Err(Error::FileMissing { path: format!("{folder}/{name}.safetensors") })
     }
 
-    /// Where the tensor with this checkpoint key lies.
+    fn new(folder: &str, tensors: BTreeMap<String, TensorLocation>) -> Self {
+        Self { folder: folder.to_owned(), tensors: diffusers_names(tensors) }
+    }
+
+    /// Where the tensor with this key, as diffusers or transformers name it, lies.
     ///
     /// Fails with `TensorMissing`.
     pub fn find(&self, key: &str) -> Result<&TensorLocation> {

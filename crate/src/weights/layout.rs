@@ -46,11 +46,16 @@ impl Layout {
     /// The bytes for the device of a weight of torch shape `shape`, from the file's bytes, in the format that
     /// [`FileDtype::on_device`] names.
     ///
-    /// `bytes` must hold exactly the tensor; a shorter slice gives zeros for what is missing.
-    pub fn repack(self, bytes: &[u8], dtype: &FileDtype, shape: &[usize]) -> Vec<u8> {
-        let widened = || dtype.to_f32(bytes).into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
+    /// `bytes` must hold exactly the tensor; a shorter slice gives zeros for what is missing. With a `scale` every element is multiplied
+    /// with it, and the format is f32.
+    pub fn repack(self, bytes: &[u8], dtype: &FileDtype, shape: &[usize], scale: Option<f32>) -> Vec<u8> {
+        let widened = || {
+            let values = dtype.to_f32(bytes).into_iter();
+            values.flat_map(|value| (value * scale.unwrap_or(1.0)).to_le_bytes()).collect::<Vec<u8>>()
+        };
         match (self, dtype) {
             (Self::Flat, _) => widened(),
+            _ if scale.is_some() => self.transpose::<4>(&widened(), shape),
             (_, FileDtype::F32) => self.transpose::<4>(bytes, shape),
             (_, FileDtype::F16 | FileDtype::BF16) => self.transpose::<2>(bytes, shape),
             (_, FileDtype::F8E4M3 | FileDtype::F8E5M2) => self
@@ -98,9 +103,9 @@ mod tests {
     #[test]
     fn a_linear_weight_is_transposed_and_padded() {
         let w = bytes((0..6).map(|v| v as f32)); // [N = 3, K = 2]
-        let out = Layout::Matrix { start: 0, count: 3 }.repack(&w, &FileDtype::F32, &[3, 2]);
+        let out = Layout::Matrix { start: 0, count: 3 }.repack(&w, &FileDtype::F32, &[3, 2], None);
         assert_eq!(floats(&out), [0., 2., 4., 0., 1., 3., 5., 0.]);
-        let slab = Layout::Matrix { start: 1, count: 2 }.repack(&w, &FileDtype::F32, &[3, 2]);
+        let slab = Layout::Matrix { start: 1, count: 2 }.repack(&w, &FileDtype::F32, &[3, 2], None);
         assert_eq!(floats(&slab), [2., 4., 0., 0., 3., 5., 0., 0.]);
     }
 
@@ -108,10 +113,11 @@ mod tests {
     fn a_convolution_has_its_channels_innermost_and_patches_have_not() {
         let w = bytes((0..12).map(|v| v as f32)); // [N = 2, C = 3, 1, 1, 2]
         let shape = [2, 3, 1, 1, 2];
-        let conv = floats(&Layout::Matrix { start: 0, count: 2 }.repack(&w, &FileDtype::F32, &shape));
+        let conv = floats(&Layout::Matrix { start: 0, count: 2 }.repack(&w, &FileDtype::F32, &shape, None));
         let first_output: Vec<f32> = conv.iter().step_by(4).copied().collect();
         assert_eq!(first_output, [0., 2., 4., 1., 3., 5.]);
-        let patches = floats(&Layout::Patches { start: 0, count: 2 }.repack(&w, &FileDtype::F32, &shape));
+        let patches =
+            floats(&Layout::Patches { start: 0, count: 2 }.repack(&w, &FileDtype::F32, &shape, None));
         let second_output: Vec<f32> = patches.iter().skip(1).step_by(4).copied().collect();
         assert_eq!(second_output, [6., 7., 8., 9., 10., 11.]);
     }
@@ -119,15 +125,23 @@ mod tests {
     #[test]
     fn sixteen_bit_weights_keep_their_format() {
         let w: Vec<u8> = [1.5f32, -2.0].into_iter().flat_map(|v| f16::from_f32(v).to_le_bytes()).collect();
-        let out = Layout::Matrix { start: 0, count: 1 }.repack(&w, &FileDtype::F16, &[1, 2]);
+        let out = Layout::Matrix { start: 0, count: 1 }.repack(&w, &FileDtype::F16, &[1, 2], None);
         assert_eq!(FileDtype::F16.to_f32(&out), [1.5, 0., 0., 0., -2., 0., 0., 0.]);
-        assert_eq!(floats(&Layout::Flat.repack(&w, &FileDtype::F16, &[2])), [1.5, -2.0]);
+        assert_eq!(floats(&Layout::Flat.repack(&w, &FileDtype::F16, &[2], None)), [1.5, -2.0]);
     }
 
     #[test]
     fn eight_bit_floats_become_halves() {
-        let out = Layout::Matrix { start: 0, count: 2 }.repack(&[0x38, 0xc0], &FileDtype::F8E4M3, &[2, 1]);
+        let out =
+            Layout::Matrix { start: 0, count: 2 }.repack(&[0x38, 0xc0], &FileDtype::F8E4M3, &[2, 1], None);
         assert_eq!(FileDtype::F16.to_f32(&out), [1.0, -2.0, 0.0, 0.0]);
+        let scaled = Layout::Matrix { start: 0, count: 2 }.repack(
+            &[0x38, 0xc0],
+            &FileDtype::F8E4M3,
+            &[2, 1],
+            Some(0.1),
+        );
+        assert_eq!(floats(&scaled), [0.1, -0.2, 0.0, 0.0]);
     }
 
     #[test]
@@ -142,6 +156,7 @@ mod tests {
             &w,
             &FileDtype::Block(Block::Q8_0),
             &[4, 16],
+            None,
         ));
         assert_eq!(out.len(), 64);
         assert_eq!(out[..8], [16., -8., -4., 0., 17., -7.75, -3.75, 0.]);

@@ -7,6 +7,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::scope::WeightSpec;
 use super::source::{Source, Span};
+use super::stored::TensorLocation;
 use crate::executor::Executor;
 use crate::{CancelFlag, Error, Result};
 
@@ -31,9 +32,10 @@ pub struct LoadProgress {
 }
 
 /// Tensors that lie close together in one file. One tensor of the file may be wanted as several (slabs, halves).
-struct Batch<'a> {
+struct Batch {
     span: Span,
-    specs: Vec<(&'a WeightSpec, Range<u64>)>,
+    /// Places in the list of specs, and the bytes for each.
+    wanted: Vec<(usize, Range<u64>)>,
 }
 
 /// Reads every weight from `source` in file order, checks that it is finite, repacks it and uploads it. No more than a few
@@ -48,11 +50,18 @@ pub async fn load_weights(
     cancel: &CancelFlag,
     on_progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<()> {
-    let batches = batches(specs);
+    let located = |location: fn(&WeightSpec) -> Option<&TensorLocation>| {
+        batches(specs.iter().enumerate().filter_map(move |(index, spec)| Some((index, location(spec)?))))
+    };
+    // What weights are multiplied with comes before them.
+    let scales = located(|spec| spec.scale.as_ref());
+    let mut scale_batches = scales.len();
+    let batches: Vec<Batch> = scales.into_iter().chain(located(|spec| spec.location.as_ref())).collect();
     let spans: Vec<Span> = batches.iter().map(|b| b.span.clone()).collect();
     source.plan(&spans);
     let total = spans.iter().map(|s| s.range.end - s.range.start).sum();
     let mut loaded = 0;
+    let mut scales = HashMap::new();
     let mut reads = stream::iter(batches)
         .map(|batch| async move {
             let bytes = source.read(&batch.span.path, batch.span.range.clone()).await;
@@ -62,26 +71,43 @@ pub async fn load_weights(
     while let Some((batch, bytes)) = reads.next().await {
         cancel.check()?;
         let bytes = bytes?;
-        for (spec, range) in &batch.specs {
-            upload(spec, slice(&bytes, range, &batch.span)?, executor)?;
+        let mut component = "";
+        for (index, range) in &batch.wanted {
+            let Some(spec) = specs.get(*index) else { continue };
+            component = &spec.component;
+            let bytes = slice(&bytes, range, &batch.span)?;
+            if scale_batches > 0 {
+                scales.insert(*index, scale(spec, bytes)?);
+            } else {
+                upload(spec, bytes, scales.get(index).copied(), executor)?;
+            }
         }
+        scale_batches = scale_batches.saturating_sub(1);
         loaded += bytes.len() as u64;
-        let component = batch.specs.last().map(|(s, _)| s.component.clone()).unwrap_or_default();
-        on_progress(LoadProgress { component, loaded, total });
+        on_progress(LoadProgress { component: component.to_owned(), loaded, total });
     }
     Ok(())
 }
 
-fn upload(spec: &WeightSpec, bytes: &[u8], executor: &Executor) -> Result<()> {
+fn upload(spec: &WeightSpec, bytes: &[u8], scale: Option<f32>, executor: &Executor) -> Result<()> {
     let Some(location) = &spec.location else { return Ok(()) };
-    if let Some(index) = location.dtype.first_not_finite(bytes) {
-        return Err(Error::TensorNotFinite {
-            component: spec.component.clone(),
-            tensor: spec.key.clone(),
-            index,
-        });
+    check_finite(spec, location, bytes)?;
+    executor.upload(&spec.tensor, &spec.layout.repack(bytes, &location.dtype, &location.shape, scale))
+}
+
+fn scale(spec: &WeightSpec, bytes: &[u8]) -> Result<f32> {
+    let Some(location) = &spec.scale else { return Ok(1.0) };
+    check_finite(spec, location, bytes)?;
+    Ok(location.dtype.to_f32(bytes).first().copied().unwrap_or(1.0))
+}
+
+fn check_finite(spec: &WeightSpec, location: &TensorLocation, bytes: &[u8]) -> Result<()> {
+    match location.dtype.first_not_finite(bytes) {
+        None => Ok(()),
+        Some(index) => {
+            Err(Error::TensorNotFinite { component: spec.component.clone(), tensor: spec.key.clone(), index })
+        }
     }
-    executor.upload(&spec.tensor, &spec.layout.repack(bytes, &location.dtype, &location.shape))
 }
 
 fn slice<'a>(bytes: &'a [u8], range: &Range<u64>, span: &Span) -> Result<&'a [u8]> {
@@ -93,11 +119,8 @@ fn slice<'a>(bytes: &'a [u8], range: &Range<u64>, span: &Span) -> Result<&'a [u8
     })
 }
 
-fn batches(specs: &[WeightSpec]) -> Vec<Batch<'_>> {
-    let mut located: Vec<_> = specs
-        .iter()
-        .filter_map(|s| s.location.as_ref().map(|l| (s, l.path.as_str(), l.range.clone())))
-        .collect();
+fn batches<'a>(wanted: impl Iterator<Item = (usize, &'a TensorLocation)>) -> Vec<Batch> {
+    let mut located: Vec<_> = wanted.map(|(index, l)| (index, l.path.as_str(), l.range.clone())).collect();
     // Files keep the order of the components, so that progress names one after the other.
     let mut order = HashMap::new();
     for (_, path, _) in &located {
@@ -106,7 +129,7 @@ fn batches(specs: &[WeightSpec]) -> Vec<Batch<'_>> {
     }
     located.sort_by_key(|(_, path, range)| (order.get(path).copied(), range.start));
     let mut batches: Vec<Batch> = Vec::new();
-    for (spec, path, range) in located {
+    for (index, path, range) in located {
         match batches.last_mut() {
             Some(last)
                 if last.span.path == path
@@ -115,11 +138,11 @@ fn batches(specs: &[WeightSpec]) -> Vec<Batch<'_>> {
                         || range.end - last.span.range.start <= SPAN_BYTES) =>
             {
                 last.span.range.end = last.span.range.end.max(range.end);
-                last.specs.push((spec, range));
+                last.wanted.push((index, range));
             }
             _ => batches.push(Batch {
                 span: Span { path: path.to_owned(), range: range.clone() },
-                specs: vec![(spec, range)],
+                wanted: vec![(index, range)],
             }),
         }
     }
@@ -129,37 +152,27 @@ fn batches(specs: &[WeightSpec]) -> Vec<Batch<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::{DType, Tensor};
-    use crate::weights::{FileDtype, Layout, TensorLocation};
+    use crate::weights::FileDtype;
 
-    fn spec(path: &str, range: Range<u64>) -> WeightSpec {
-        WeightSpec {
-            tensor: Tensor::resident(DType::F32, &[1]),
-            component: "transformer".into(),
-            key: "k".into(),
-            layout: Layout::Flat,
-            location: Some(TensorLocation {
-                path: path.into(),
-                range,
-                dtype: FileDtype::F32,
-                shape: vec![1],
-            }),
-        }
+    fn at(path: &str, range: Range<u64>) -> TensorLocation {
+        TensorLocation { path: path.into(), range, dtype: FileDtype::F32, shape: vec![1] }
     }
 
     #[test]
     fn neighbours_are_read_together_and_large_tensors_alone() {
         let mib = 1 << 20;
-        let specs = [
-            spec("b", 5 * mib..6 * mib),
-            spec("a", 0..mib),
-            spec("b", 0..mib),
-            spec("b", 0..mib), // the other half of the same tensor
-            spec("b", mib..2 * mib),
-            spec("b", 6 * mib..20 * mib),
+        let tensors = [
+            at("b", 5 * mib..6 * mib),
+            at("a", 0..mib),
+            at("b", 0..mib),
+            at("b", 0..mib), // the other half of the same tensor
+            at("b", mib..2 * mib),
+            at("b", 6 * mib..20 * mib),
         ];
-        let spans: Vec<_> =
-            batches(&specs).into_iter().map(|b| (b.span.path, b.span.range, b.specs.len())).collect();
+        let spans: Vec<_> = batches(tensors.iter().enumerate())
+            .into_iter()
+            .map(|b| (b.span.path, b.span.range, b.wanted.len()))
+            .collect();
         assert_eq!(
             spans,
             [

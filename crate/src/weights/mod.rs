@@ -5,6 +5,7 @@ pub mod component;
 pub mod gguf;
 pub mod layout;
 pub mod load;
+pub mod naming;
 pub mod safetensors;
 pub mod scope;
 pub mod source;

@@ -49,6 +49,8 @@ pub struct WeightSpec {
     pub layout: Layout,
     /// Where it lies; `None` when only a config is known.
     pub location: Option<TensorLocation>,
+    /// Where the number lies that all of it is multiplied with; 8-bit floats come with one, or without.
+    pub scale: Option<TensorLocation>,
 }
 
 /// The weights of a model, in the order in which its layers were made.
@@ -120,18 +122,51 @@ impl Scope {
                 found: location.dtype.name().to_owned(),
             });
         }
-        // Read without the scale beside them they would be other weights, and nothing would tell.
-        let layer = key.strip_suffix(".weight").unwrap_or(&key);
-        let scale = ["scale_weight", "weight_scale"].map(|scale| format!("{layer}.{scale}"));
-        let has_scale = scale.iter().any(|scale| component.find(scale).is_ok());
-        if has_scale && matches!(location.dtype, FileDtype::F8E4M3 | FileDtype::F8E5M2) {
-            return Err(Error::TensorDtype {
-                component: component.folder().to_owned(),
-                tensor: key,
-                found: format!("{} with a scale of its own", location.dtype.name()),
-            });
-        }
         Ok(Some(location.clone()))
+    }
+
+    /// The location of a table whose rows are read one by one when they are needed.
+    ///
+    /// # Errors
+    /// As [`Scope::locate`]; [`Error::TensorDtype`] for 8-bit floats with a scale too, which rows are not multiplied with.
+    pub fn table(&self, name: &str, shape: &[usize]) -> Result<Option<TensorLocation>> {
+        let location = self.locate(name, shape)?;
+        match (self.scale(name, location.as_ref())?, &location) {
+            (Some(_), Some(found)) => Err(Error::TensorDtype {
+                component: self.checkpoint.folder().to_owned(),
+                tensor: self.key(name),
+                found: format!("{} with a scale", found.dtype.name()),
+            }),
+            _ => Ok(location),
+        }
+    }
+
+    /// The scale of an 8-bit tensor, under the names that Comfy's files (`scale_weight`) and newer ones (`weight_scale`) give it.
+    fn scale(&self, name: &str, location: Option<&TensorLocation>) -> Result<Option<TensorLocation>> {
+        let Checkpoint::Files(component) = &*self.checkpoint else { return Ok(None) };
+        if !location.is_some_and(|l| matches!(l.dtype, FileDtype::F8E4M3 | FileDtype::F8E5M2)) {
+            return Ok(None);
+        }
+        let layer = name.strip_suffix("weight").unwrap_or(name);
+        let names = ["scale_weight", "weight_scale"].map(|scale| self.key(&format!("{layer}{scale}")));
+        let Some((key, scale)) = names.iter().find_map(|key| Some((key, component.find(key).ok()?))) else {
+            return Ok(None);
+        };
+        let one = scale.shape.iter().all(|extent| *extent == 1);
+        match (one, scale.dtype.on_device()) {
+            (true, Some(_)) => Ok(Some(scale.clone())),
+            (true, None) => Err(Error::TensorDtype {
+                component: component.folder().to_owned(),
+                tensor: key.clone(),
+                found: scale.dtype.name().to_owned(),
+            }),
+            (false, _) => Err(Error::TensorShape {
+                component: component.folder().to_owned(),
+                tensor: key.clone(),
+                expected: vec![1],
+                found: scale.shape.clone(),
+            }),
+        }
     }
 
     /// A small tensor of torch shape `shape` in f32, flattened to `[n]`.
@@ -140,8 +175,9 @@ impl Scope {
     /// As [`Scope::locate`].
     pub fn vector(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let location = self.locate(name, shape)?;
+        let scale = self.scale(name, location.as_ref())?;
         let tensor = Tensor::resident(DType::F32, &[shape.iter().product()]);
-        Ok(self.register(tensor, name, Layout::Flat, location))
+        Ok(self.register(tensor, name, Layout::Flat, location, scale))
     }
 
     /// Output rows `rows` of a weight of torch shape `[N, ...]` as the matrix `[K, stride]` that the kernels read, in the
@@ -151,13 +187,15 @@ impl Scope {
     /// As [`Scope::locate`].
     pub fn matrix(&self, name: &str, shape: &[usize], layout: Layout) -> Result<Tensor> {
         let location = self.locate(name, shape)?;
+        let scale = self.scale(name, location.as_ref())?;
         let dtype = match (&*self.checkpoint, &location) {
             (Checkpoint::Assumed { dtype, .. }, _) => *dtype,
+            _ if scale.is_some() => DType::F32,
             (_, Some(location)) => location.dtype.on_device().unwrap_or(DType::F32),
             (_, None) => DType::F32,
         };
         let [k, stride] = layout.matrix(shape);
-        Ok(self.register(Tensor::resident(dtype, &[k, stride]), name, layout, location))
+        Ok(self.register(Tensor::resident(dtype, &[k, stride]), name, layout, location, scale))
     }
 
     fn register(
@@ -166,6 +204,7 @@ impl Scope {
         name: &str,
         layout: Layout,
         location: Option<TensorLocation>,
+        scale: Option<TensorLocation>,
     ) -> Tensor {
         self.weights.specs.borrow_mut().push(WeightSpec {
             tensor: tensor.clone(),
@@ -173,6 +212,7 @@ impl Scope {
             key: self.key(name),
             layout,
             location,
+            scale,
         });
         tensor
     }
