@@ -1,10 +1,12 @@
 /** A minute: it ends, in the memory of a window, without seams to be seen. */
+import type { ClipOptions } from "../../www/src/index.js";
 import { expect, test } from "./fixtures.js";
 
 type Library = typeof import("../../www/src/index.js");
 
-test("a minute is made window by window, in the memory of one", async ({ page, server }) => {
-  test.setTimeout(900_000);
+test.setTimeout(900_000);
+
+test("a minute takes the memory of one window", async ({ page, server }) => {
   server.handlers.clear();
   await page.goto(`${server.url}blank/`);
   const inspector = await page.context().newCDPSession(page);
@@ -13,7 +15,12 @@ test("a minute is made window by window, in the memory of one", async ({ page, s
     await inspector.send("HeapProfiler.collectGarbage");
     return (await inspector.send("Runtime.getHeapUsage")).usedSize;
   });
-  const made = await page.evaluate(makeMinute, new URL("models/small/", server.url).href);
+  // Small and in few steps: a software adapter takes its time, and memory is measured by shapes alone.
+  const made = await page.evaluate(makeMinute, {
+    source: new URL("models/small/", server.url).href,
+    device: "webgpu" as const,
+    options: { width: 32, height: 32, steps: 3, guidance: 1 },
+  });
   // 720 frames at 12 a second, brought up to whole latent frames.
   expect(made.frames).toBe(721);
   expect(made.windows).toBeGreaterThan(50);
@@ -24,24 +31,38 @@ test("a minute is made window by window, in the memory of one", async ({ page, s
     const growth = (last?.[part] ?? Infinity) / (second?.[part] ?? 0);
     expect(growth, `${part} memory, last window to second`).toBeLessThanOrEqual(1.05);
   }
-  const median = (values: readonly number[]): number =>
-    [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
-  const seams = new Set(made.seams);
-  const across = made.differences.filter((_, index) => seams.has(index + 1));
-  const within = made.differences.filter((_, index) => !seams.has(index + 1));
-  test.info().annotations.push({
-    type: "seams",
-    description: `${median(across).toFixed(2)} across seams, ${median(within).toFixed(2)} within windows`,
-  });
-  expect(across.length).toBe(made.windows - 1);
-  expect(median(across)).toBeLessThanOrEqual(1.5 * median(within));
 });
 
-/** Runs in the page: a minute of the embedded model, small and in few steps, with nothing kept but two frames. */
-async function makeMinute(source: string) {
+test("a minute shows no seams", async ({ page, server }) => {
+  server.handlers.clear();
+  await page.goto(`${server.url}blank/`);
+  await page.exposeFunction("heapBytes", () => 0);
+  const { differences, seams, windows } = await page.evaluate(makeMinute, {
+    source: new URL("models/small/", server.url).href,
+    device: "cpu" as const,
+    options: {},
+  });
+  const isSeam = (index: number): boolean => seams.includes(index + 1);
+  const across = differences.filter((_, index) => isSeam(index));
+  const within = differences.filter((_, index) => !isSeam(index)).sort((a, b) => a - b);
+  const median = within[Math.floor(within.length / 2)] ?? NaN;
+  expect(across.length).toBe(windows - 1);
+  expect(Math.max(...across)).toBeLessThanOrEqual(1.5 * median);
+});
+
+/** Runs in the page: a minute of the embedded model, with nothing kept but two frames. */
+async function makeMinute({
+  source,
+  device,
+  options,
+}: {
+  source: string;
+  device: "webgpu" | "cpu";
+  options: Pick<ClipOptions, "width" | "height" | "steps" | "guidance">;
+}) {
   const path = "/lib/index.js";
   const { load } = (await import(path)) as Library;
-  const model = await load(source, { device: "webgpu" });
+  const model = await load(source, { device });
   const memory: { device: number; worker: number; page: number }[] = [];
   const differences: number[] = [];
   const seams: number[] = [];
@@ -54,11 +75,8 @@ async function makeMinute(source: string) {
   for await (const event of model.generate({
     prompt: "a red ball rolls to the right on green grass",
     seconds: 60,
-    width: 32,
-    height: 32,
-    steps: 3,
-    guidance: 1,
     seed: 1,
+    ...options,
   })) {
     if (event.type === "text") {
       window = event.window;
