@@ -1,7 +1,10 @@
 /** Pictures and clips from files, canvases or elements, brought to the size of the clip that they are given to. */
-import { ALL_FORMATS, BlobSource, CanvasSink, Input } from "mediabunny";
+import { BlobSource, CanvasSink, Input, MATROSKA, MP4, MPEG_TS, QTFF, WEBM } from "mediabunny";
 import { KinetoscopeError } from "./errors.js";
 import type { Footage } from "./messages.js";
+
+/** The containers of video; mediabunny knows others too, of sound alone. */
+const FORMATS = [MP4, QTFF, MATROSKA, WEBM, MPEG_TS];
 
 /** How a picture of another shape is brought to the clip's: filling it and cut off, whole with black beside it, or out of shape. */
 export type Fit = "cover" | "contain" | "stretch";
@@ -50,7 +53,7 @@ export async function readPicture(picture: ImageBitmapSource, options: FootageOp
 /** A clip in a file that the browser can decode. Rejects with `file_invalid` for any other, and where it has no picture. */
 export async function readClip(file: Blob, options: ClipFootageOptions): Promise<Footage> {
   const { width, height, fit = "cover", fps, frames = Infinity } = options;
-  const input = new Input({ formats: ALL_FORMATS, source: new BlobSource(file) });
+  const input = new Input({ formats: FORMATS, source: new BlobSource(file) });
   try {
     const track = await input.getPrimaryVideoTrack();
     if (!track || !(await track.canDecode())) {

@@ -67,6 +67,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let (width, height, max_tokens) = (film.clip().width, film.clip().height, film.clip().max_tokens);
     let steps = film.clip().schedule.steps.len();
     let fps = model.info().fps;
+    eprintln!("clip: {width}x{height}, {} frames at {fps} a second", film.frames());
     let mut dump = None;
     let mut times = [0.0; 3];
     for window in 1.. {
