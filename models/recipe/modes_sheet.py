@@ -9,6 +9,7 @@ Seed 1 throughout; what is given is rendered as the training clips are, from a s
 from __future__ import annotations
 
 import argparse
+import itertools
 import subprocess
 import tempfile
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image, ImageDraw, ImageOps
 import device
 from render import render
 from train_vae import HELD_OUT_STREAM
-from world import sample
+from world import Clip, sample
 
 HIGH, GAP, SHOWN = 128, 4, 9
 EARLIER, LATER = 4 * 2 + 1, 4 * 2
@@ -29,6 +30,12 @@ EARLIER, LATER = 4 * 2 + 1, 4 * 2
 def frames_of(clip: torch.Tensor) -> list[Image.Image]:
     """Pictures [T, 3, S, S] in [0, 1] as images."""
     return [Image.fromarray((frame.permute(1, 2, 0) * 255 + 0.5).byte().numpy()) for frame in clip.clamp(0, 1)]
+
+
+def first_clip(thing: str, motion: str = "") -> Clip:
+    """The first clip of its kind in the stream: nothing is chosen by what comes of it."""
+    clips = (sample(HELD_OUT_STREAM, index, second_share=0) for index in itertools.count())
+    return next(clip for clip in clips if clip.thing == thing and clip.motion.startswith(motion))
 
 
 def write(frames: list[Image.Image], folder: Path) -> str:
@@ -89,10 +96,9 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="two steps a clip")
     args = parser.parse_args()
     on = device.prepare(args)
-    # The first clips of the stream of each kind: nothing is chosen by what came of it.
-    rolling = next(c for c in (sample(HELD_OUT_STREAM, i, second_share=0) for i in range(10_000)) if c.thing == "ball" and c.motion.startswith("roll"))
-    driving = next(c for c in (sample(HELD_OUT_STREAM, i, second_share=0) for i in range(10_000)) if c.thing == "car")
-    flying = next(c for c in (sample(HELD_OUT_STREAM, i, second_share=0) for i in range(10_000)) if c.thing == "bird")
+    rolling = first_clip("ball", "roll")
+    driving = first_clip("car")
+    flying = first_clip("bird")
     ball, car, bird = (frames_of(clip) for clip in render([rolling, driving, flying], 64, 17, on).cpu())
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)

@@ -2,24 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod models;
+mod tiny;
 
 use std::rc::Rc;
 
 use kinetoscope::CancelFlag;
-use kinetoscope::executor::DeviceChoice;
-use kinetoscope::gpu::GpuOptions;
 use kinetoscope::pipeline::{Film, Footage, GenerateOptions, Given, Model, TimedPrompt};
-use models::{executor, load};
 use pollster::block_on;
+use tiny::models;
 
-const TINY: &str = "tests/golden/wan22/pipeline";
 const FRAME: usize = 64 * 32 * 4;
-
-/// The tiny model on both executors.
-fn models() -> [Rc<Model>; 2] {
-    [DeviceChoice::Cpu, DeviceChoice::WebGpu]
-        .map(|choice| load(TINY, executor(choice, &GpuOptions::default())))
-}
 
 /// 21 frames at 8 a second: four windows of 9, each sharing 5 with the one before.
 fn options() -> GenerateOptions {

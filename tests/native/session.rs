@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod models;
+mod tiny;
 
 use std::path::Path;
 use std::rc::Rc;
@@ -14,14 +15,7 @@ use kinetoscope::weights::source::FolderSource;
 use kinetoscope::{CancelFlag, Error};
 use models::{executor, load};
 use pollster::block_on;
-
-const TINY: &str = "tests/golden/wan22/pipeline";
-
-/// The tiny model on both executors.
-fn models() -> [Rc<Model>; 2] {
-    [DeviceChoice::Cpu, DeviceChoice::WebGpu]
-        .map(|choice| load(TINY, executor(choice, &GpuOptions::default())))
-}
+use tiny::{TINY, models};
 
 fn options() -> GenerateOptions {
     GenerateOptions {

@@ -1,0 +1,18 @@
+//! The tiny model of the golden clips, for the tests of what happens to a clip in the making.
+
+use std::rc::Rc;
+
+use kinetoscope::executor::DeviceChoice;
+use kinetoscope::gpu::GpuOptions;
+use kinetoscope::pipeline::Model;
+
+use crate::models::{executor, load};
+
+/// Its folder, from the top of the repository.
+pub const TINY: &str = "tests/golden/wan22/pipeline";
+
+/// It on both executors.
+pub fn models() -> [Rc<Model>; 2] {
+    [DeviceChoice::Cpu, DeviceChoice::WebGpu]
+        .map(|choice| load(TINY, executor(choice, &GpuOptions::default())))
+}
