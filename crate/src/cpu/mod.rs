@@ -167,6 +167,14 @@ fn resident(call: &'static str, tensor: &Tensor) -> Result<()> {
     }
 }
 
+/// Bytes of a weight as the CPU keeps it: quantised ones as they are, all others in f32.
+pub fn weight_bytes(tensor: &Tensor) -> u64 {
+    match tensor.dtype() {
+        DType::Quants(_) => tensor.allocation_bytes(),
+        _ => kept_bytes(tensor.allocation()),
+    }
+}
+
 /// Bytes of `elements` elements as the CPU keeps them.
 fn kept_bytes(elements: usize) -> u64 {
     DType::F32.bytes(elements)

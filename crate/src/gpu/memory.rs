@@ -194,5 +194,6 @@ fn element_bytes(dtype: DType, elements: usize) -> u64 {
     match dtype {
         DType::F32 | DType::U32 => elements as u64 * 4,
         DType::F16 | DType::Bf16 => elements as u64 * 2,
+        DType::Quants(format) => format.bytes(elements),
     }
 }

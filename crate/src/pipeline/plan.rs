@@ -66,8 +66,7 @@ impl ClipPlan {
         let weights = specs.iter().map(|s| &s.tensor).chain(&architecture.latent_statistics);
         let weight_bytes = match limits {
             Some(_) => device_bytes(weights),
-            // The CPU widens every weight to f32.
-            None => weights.map(|t| t.allocation() as u64 * 4).sum(),
+            None => weights.map(crate::cpu::weight_bytes).sum(),
         };
         let sampler = SamplerState::new(architecture, clip)?;
         let decoder = DecoderState::new(architecture, clip);

@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub mod component;
+mod device_blocks;
 pub mod gguf;
 pub mod layout;
 pub mod load;

@@ -115,7 +115,7 @@ impl Scope {
                 found: location.shape.clone(),
             });
         }
-        if location.dtype.on_device().is_none() {
+        if !location.dtype.is_readable() {
             return Err(Error::TensorDtype {
                 component: component.folder().to_owned(),
                 tensor: key,
@@ -153,9 +153,9 @@ impl Scope {
             return Ok(None);
         };
         let one = scale.shape.iter().all(|extent| *extent == 1);
-        match (one, scale.dtype.on_device()) {
-            (true, Some(_)) => Ok(Some(scale.clone())),
-            (true, None) => Err(Error::TensorDtype {
+        match (one, scale.dtype.is_readable()) {
+            (true, true) => Ok(Some(scale.clone())),
+            (true, false) => Err(Error::TensorDtype {
                 component: component.folder().to_owned(),
                 tensor: key.clone(),
                 found: scale.dtype.name().to_owned(),
@@ -180,8 +180,8 @@ impl Scope {
         Ok(self.register(tensor, name, Layout::Flat, location, scale))
     }
 
-    /// Output rows `rows` of a weight of torch shape `[N, ...]` as the matrix `[K, stride]` that the kernels read, in the
-    /// format that goes with the file's.
+    /// A weight of torch shape `[N, ...]` as the matrix that the kernels read (`[K, stride]`; [`LinearWeight`](crate::ops::LinearWeight)), in
+    /// the format that goes with the file's.
     ///
     /// # Errors
     /// As [`Scope::locate`].
@@ -190,12 +190,13 @@ impl Scope {
         let scale = self.scale(name, location.as_ref())?;
         let dtype = match (&*self.checkpoint, &location) {
             (Checkpoint::Assumed { dtype, .. }, _) => *dtype,
-            _ if scale.is_some() => DType::F32,
-            (_, Some(location)) => location.dtype.on_device().unwrap_or(DType::F32),
+            (_, Some(location)) => {
+                layout.on_device(&location.dtype, shape, scale.is_some()).unwrap_or(DType::F32)
+            }
             (_, None) => DType::F32,
         };
-        let [k, stride] = layout.matrix(shape);
-        Ok(self.register(Tensor::resident(dtype, &[k, stride]), name, layout, location, scale))
+        let tensor = Tensor::resident(dtype, &layout.shape(dtype, shape));
+        Ok(self.register(tensor, name, layout, location, scale))
     }
 
     fn register(
