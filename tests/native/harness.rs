@@ -151,7 +151,7 @@ fn outcome(
         .borrow_mut()
         .extend(recording.tensors().filter(|t| t.lifetime() == Lifetime::Resident).cloned());
     let run = || {
-        let program = executor.prepare(recording)?;
+        let program = executor.prepare(&recording)?;
         block_on(executor.run(&program, &CancelFlag::new()))?;
         let read = |tensor: &Tensor| {
             let bytes = block_on(executor.read(tensor))?;

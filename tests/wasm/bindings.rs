@@ -48,7 +48,7 @@ fn source(changes: &str) -> WasmSource {
 }
 
 async fn engine(device: &str) -> Engine {
-    Engine::create(device.into()).await.unwrap_or_else(|error| panic!("{error}"))
+    Engine::create(device.into(), None).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 async fn settled(promise: Promise) -> Result<JsValue, JsValue> {
@@ -139,9 +139,9 @@ async fn devices() {
     let choices =
         "{\"option\":\"device\",\"expected\":\"\\\"auto\\\", \\\"webgpu\\\" or \\\"cpu\\\"\",\"found\":";
     let expected = facts("option_invalid", &format!("{choices}\"\\\"tpu\\\"\"}}"));
-    assert_eq!(failed(Engine::create("tpu".into()).await), expected);
+    assert_eq!(failed(Engine::create("tpu".into(), None).await), expected);
     let expected = facts("option_invalid", &format!("{choices}\"5\"}}"));
-    assert_eq!(failed(Engine::create(5.into()).await), expected);
+    assert_eq!(failed(Engine::create(5.into(), None).await), expected);
     for device in ["cpu", "webgpu"] {
         let engine = engine(device).await;
         let info = engine.info().unwrap();

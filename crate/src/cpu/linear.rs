@@ -221,7 +221,7 @@ mod tests {
         let cpu = crate::cpu::Cpu::new();
         cpu.upload(&matrix, &values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>()).unwrap();
         cpu.upload(&x, &crate::cpu::testing::bytes(&xs)).unwrap();
-        let program = cpu.prepare(case.recorder.finish()).unwrap();
+        let program = cpu.prepare(&case.recorder.finish()).unwrap();
         pollster::block_on(cpu.run(&program, &crate::CancelFlag::new())).unwrap();
         let found = crate::cpu::testing::floats(&pollster::block_on(cpu.read(&out)).unwrap());
         let widened: Vec<f32> = values.iter().map(|v| v.to_f32()).collect();

@@ -7,6 +7,8 @@ use futures_channel::oneshot;
 
 use super::device::Gpu;
 use super::dispatch::buffer_bytes;
+use super::plan::Plan;
+use crate::recording::Recording;
 use crate::tensor::{DType, Lifetime, Tensor};
 use crate::{Error, Result};
 
@@ -167,6 +169,22 @@ impl Gpu {
     /// Bytes of every buffer that exists: residents, and temporaries and uniforms of live programs.
     pub fn allocated_bytes(&self) -> u64 {
         self.allocated.get()
+    }
+
+    /// See [`super::GpuOptions::max_memory`].
+    pub fn max_memory(&self) -> Option<u64> {
+        self.options.max_memory
+    }
+
+    /// Bytes that preparing a recording adds: residents that have no memory yet, but for those that are `absent`, and the program's own.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn bytes_to_prepare(&self, recording: &Recording, absent: &dyn Fn(u64) -> bool) -> Result<u64> {
+        let plan = Plan::new(recording, &self.limits)?;
+        let residents = self.residents.borrow();
+        let missing = plan.residents.iter().filter(|t| !residents.contains_key(&t.id()) && !absent(t.id()));
+        Ok(missing.map(buffer_bytes).sum::<u64>() + plan.temporary_bytes + plan.uniform_bytes)
     }
 
     /// The most that [`Gpu::allocated_bytes`] has been.

@@ -12,6 +12,7 @@ mod options;
 mod plan;
 mod preview;
 mod prompt;
+mod residency;
 mod session;
 mod stages;
 

@@ -7,7 +7,7 @@ use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
-use super::options::invalid;
+use super::options::{count, invalid};
 use super::source::JsSource;
 use super::{CancelFlag, JsResult, Model, WasmSource, to_js};
 use crate::executor::{DeviceChoice, Executor, ExecutorInfo};
@@ -61,16 +61,19 @@ pub struct Engine {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Opens a device; `auto` is WebGPU, or the CPU where there is no adapter. Rejects with `device_unavailable`, or with
-    /// `option_invalid` for another choice.
+    /// Opens a device; `auto` is WebGPU, or the CPU where there is no adapter. `memory` are the bytes of it that may be taken; without it all
+    /// weights of a model stay there. Rejects with `device_unavailable`, or with `option_invalid` for another choice.
     pub async fn create(
         #[wasm_bindgen(unchecked_param_type = "\"auto\" | \"webgpu\" | \"cpu\"")] device: JsValue,
+        memory: Option<f64>,
     ) -> Result<Engine> {
         let choice: DeviceChoice = match device.as_string() {
             Some(choice) => choice.parse()?,
             None => return Err(invalid("device", "\"auto\", \"webgpu\" or \"cpu\"", &device)),
         };
-        let executor = Rc::new(Executor::open(choice, &GpuOptions::default()).await?);
+        let max_memory = memory.map(|bytes| count("memory", bytes)).transpose()?.map(|bytes| bytes as u64);
+        let options = GpuOptions { max_memory, ..GpuOptions::default() };
+        let executor = Rc::new(Executor::open(choice, &options).await?);
         Ok(Self { executor })
     }
 

@@ -6,7 +6,7 @@
 
 use half::f16;
 
-use super::stored::FileDtype;
+use super::stored::{FileDtype, TensorLocation};
 use crate::ops::LinearWeight;
 use crate::tensor::DType;
 
@@ -42,6 +42,24 @@ impl Layout {
                 [shape.iter().skip(1).product(), LinearWeight::stride(count)]
             }
         }
+    }
+
+    /// The rows of the file's tensor that this is about, as a tensor of their own, where they can be read alone.
+    pub fn narrow(self, location: &TensorLocation) -> (Self, TensorLocation) {
+        let row: usize = location.shape.iter().skip(1).product();
+        let (start, count, alone) = match self {
+            Self::Flat => return (self, location.clone()),
+            Self::Matrix { start, count } => (start, count, Self::Matrix { start: 0, count }),
+            Self::Patches { start, count } => (start, count, Self::Patches { start: 0, count }),
+        };
+        let Some(row_bytes) = location.dtype.bytes(row as u64) else { return (self, location.clone()) };
+        let mut narrow = location.clone();
+        narrow.range.start += start as u64 * row_bytes;
+        narrow.range.end = narrow.range.start + count as u64 * row_bytes;
+        if let Some(rows) = narrow.shape.first_mut() {
+            *rows = count;
+        }
+        (alone, narrow)
     }
 
     /// The format in which the kernels read a weight of torch shape `shape`: its file's, or the nearest that loses nothing; `None` where

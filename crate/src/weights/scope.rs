@@ -196,6 +196,10 @@ impl Scope {
             (_, None) => DType::F32,
         };
         let tensor = Tensor::resident(dtype, &layout.shape(dtype, shape));
+        let (layout, location) = match location.map(|location| layout.narrow(&location)) {
+            Some((layout, location)) => (layout, Some(location)),
+            None => (layout, None),
+        };
         Ok(self.register(tensor, name, layout, location, scale))
     }
 
