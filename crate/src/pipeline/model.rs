@@ -4,8 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::architecture::Architecture;
-use super::film::{Film, windows};
-use super::given::Footage;
+use super::film::Film;
 use super::options::{Clip, GenerateOptions};
 use super::plan::ClipPlan;
 use super::prompt::EncodedPrompts;
@@ -15,7 +14,7 @@ use crate::executor::Executor;
 use crate::text::TextTokenizer;
 use crate::weights::source::read_all;
 use crate::weights::{LoadProgress, Source, fetch_weights};
-use crate::{CancelFlag, Error, Result};
+use crate::{CancelFlag, Result};
 
 /// Longest `tokenizer.json` that is read; UMT5's has 17 MB.
 const TOKENIZER_BYTES: u64 = 64 << 20;
@@ -151,23 +150,7 @@ impl Model {
     /// # Errors
     /// As [`Model::film`].
     pub fn plan(&self, options: &GenerateOptions) -> Result<ClipPlan> {
-        let configs = &self.architecture.configs;
-        let windows = windows(options, configs)?;
-        let total = windows.last().map_or(0, |w| w.start + w.frames);
-        let mut most: Option<ClipPlan> = None;
-        for (index, window) in windows.iter().enumerate() {
-            // Those in between are as the second.
-            if index > 1 && index + 1 < windows.len() {
-                continue;
-            }
-            let [width, height] = configs.size(options)?;
-            let before = (index > 0).then(|| Footage::black(width, height, window.overlap));
-            let plan =
-                self.plan_clip(&Clip::new(&window.options(options, total, index, before), configs)?)?;
-            most = most.filter(|most| most.peak_bytes >= plan.peak_bytes).or(Some(plan));
-        }
-        let most = most.ok_or(Error::WrongState { call: "plan", reason: "the film has no window".into() })?;
-        Ok(ClipPlan { frames: total, windows: windows.len(), ..most })
+        ClipPlan::of_film(&self.architecture, options, |clip| self.plan_clip(clip))
     }
 
     fn plan_clip(&self, clip: &Clip) -> Result<ClipPlan> {
@@ -180,7 +163,7 @@ impl Model {
     /// Begins a film: a clip as [`Model::session`] makes it, or several that follow each other. Nothing runs yet.
     ///
     /// # Errors
-    /// As [`Model::session`], and [`Error::OptionInvalid`] for what [`windows`] cannot lay out.
+    /// As [`Model::session`], and [`Error::OptionInvalid`] for what [`super::windows`] cannot lay out.
     pub fn film(self: &Rc<Self>, options: &GenerateOptions, cancel: &CancelFlag) -> Result<Film> {
         Film::new(self.clone(), options.clone(), cancel.clone())
     }

@@ -3,13 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use super::architecture::Architecture;
-use super::options::Clip;
+use super::film::windows;
+use super::given::Footage;
+use super::options::{Clip, GenerateOptions};
 use super::residency::{Room, device_bytes};
 use super::stages::{self, DecoderState, EncoderState, SamplerState};
-use crate::Result;
 use crate::gpu::{Limits, Plan, buffer_bytes};
 use crate::recording::Recording;
 use crate::tensor::{DType, Tensor};
+use crate::{Error, Result};
 
 /// What one stage takes.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -131,6 +133,43 @@ impl ClipPlan {
     }
 }
 
+impl ClipPlan {
+    /// The plan of a film's most demanding window, by `plan`, which plans one. Windows that differ in their prompts or in what they are
+    /// given are looked at, others taken to be alike.
+    ///
+    /// # Errors
+    /// As [`windows`], [`Clip::new`] and `plan`.
+    pub fn of_film(
+        architecture: &Architecture,
+        options: &GenerateOptions,
+        plan: impl Fn(&Clip) -> Result<Self>,
+    ) -> Result<Self> {
+        let configs = &architecture.configs;
+        let windows = windows(options, configs)?;
+        let total = windows.last().map_or(0, |w| w.start + w.frames);
+        let [width, height] = configs.size(options)?;
+        let mut seen = HashSet::new();
+        let mut most: Option<Self> = None;
+        for (index, window) in windows.iter().enumerate() {
+            let before = (index > 0).then(|| Footage::black(width, height, window.overlap));
+            let options = window.options(options, total, index, before);
+            let places: Vec<_> = options.given.iter().map(|g| (g.at, g.footage.frames())).collect();
+            if !seen.insert((window.prompt.clone(), places)) {
+                continue;
+            }
+            let found = plan(&Clip::new(&options, configs)?)?;
+            most = most.filter(|most| most.peak_bytes >= found.peak_bytes).or(Some(found));
+        }
+        let nothing = || Error::WrongState { call: "plan", reason: "the film has no window".into() };
+        Ok(Self { frames: total, windows: windows.len(), ..most.ok_or_else(nothing)? })
+    }
+
+    /// The stage that takes the most.
+    pub fn wall(&self) -> Option<&StagePlan> {
+        self.stages.iter().max_by_key(|stage| stage.total_bytes)
+    }
+}
+
 /// What is planned for: limits, or none for the CPU, memory, and the weights by tensor with their sum.
 struct Device<'a> {
     limits: Option<&'a Limits>,
@@ -143,6 +182,15 @@ struct Device<'a> {
 impl Device<'_> {
     /// Plans a recording beside `state` bytes of the clip's.
     fn stage(&self, name: &'static str, recording: &Recording, state: u64) -> Result<StagePlan> {
+        self.stage_plan(name, recording, state).map_err(|error| match error {
+            Error::DeviceTooSmall { what, needed, allowed } => {
+                Error::DeviceTooSmall { what: format!("{what} (stage {name})"), needed, allowed }
+            }
+            other => other,
+        })
+    }
+
+    fn stage_plan(&self, name: &'static str, recording: &Recording, state: u64) -> Result<StagePlan> {
         let (temporary_bytes, uniform_bytes, largest_binding, largest_buffer) = match self.limits {
             None => (recording.live_bytes(), 0, 0, 0),
             Some(limits) => {

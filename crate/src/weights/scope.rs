@@ -4,6 +4,7 @@
 //! the tensors it needs. The same walk over a config alone (no files) is what the planner runs on.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::rc::Rc;
 
@@ -68,6 +69,16 @@ impl Weights {
     /// All that has been registered.
     pub fn specs(&self) -> Vec<WeightSpec> {
         self.specs.borrow().clone()
+    }
+
+    /// Bytes in the files, by component.
+    pub fn file_bytes(&self) -> BTreeMap<String, u64> {
+        let mut bytes = BTreeMap::new();
+        for spec in self.specs.borrow().iter() {
+            let location = spec.location.as_ref().map_or(0..0, |location| location.range.clone());
+            *bytes.entry(spec.component.clone()).or_default() += location.end - location.start;
+        }
+        bytes
     }
 
     /// Bytes on the device.
