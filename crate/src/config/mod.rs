@@ -5,6 +5,7 @@
 //! and no later shape arithmetic can overflow.
 
 mod defaults;
+mod inferred;
 mod model_index;
 mod scheduler;
 mod text_encoder;

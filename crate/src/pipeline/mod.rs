@@ -9,6 +9,7 @@ mod film;
 mod given;
 mod model;
 mod options;
+mod pieces;
 mod plan;
 mod preview;
 mod prompt;

@@ -1,10 +1,11 @@
 //! GGUF files by their headers: where each tensor lies, without reading it.
 //!
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3. The header's length is not written
-//! down: it is read in growing pieces, and of its metadata only what places tensors is kept. Tensors whose rows are no whole
-//! blocks are stored flat, their shape beside them as `comfy.gguf.orig_shape.<tensor>`: the convention of the files that
+//! down: it is read in growing pieces. Lists among its metadata stay in the file, their places are kept. Tensors whose rows are no
+//! whole blocks are stored flat, their shape beside them as `comfy.gguf.orig_shape.<tensor>`: the convention of the files that
 //! people have (ComfyUI-GGUF, `tools/convert.py`).
 
+use super::metadata::{MetaArray, MetaValue, Metadata};
 use super::source::{Source, exactly, invalid, truncated};
 use super::stored::{FileDtype, TensorLocation};
 use crate::error::Result;
@@ -23,6 +24,9 @@ const ALIGNMENT: u64 = 32;
 const ALIGNMENT_KEY: &str = "general.alignment";
 const SHAPE_KEY: &str = "comfy.gguf.orig_shape.";
 
+/// Most entries of metadata; files have some dozens.
+const MAX_METADATA: u64 = 1 << 16;
+
 /// Arrays of arrays are allowed by the format and used by nobody.
 const MAX_DEPTH: usize = 4;
 
@@ -32,8 +36,12 @@ const MAX_DIMS: u32 = 8;
 /// The header of one file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GgufHeader {
+    /// Version of the format: 2 or 3.
+    pub version: u32,
     /// Every tensor by its name, shapes outermost first.
     pub tensors: BTreeMap<String, TensorLocation>,
+    /// What the file says of itself, without what places tensors.
+    pub metadata: Metadata,
 }
 
 impl GgufHeader {
@@ -43,8 +51,9 @@ impl GgufHeader {
     pub async fn read(source: &dyn Source, path: &str) -> Result<Self> {
         let size = source.size(path).await?;
         let mut length = size.min(FIRST_READ);
+        let mut bytes = Vec::new();
         loop {
-            let bytes = exactly(source, path, 0..length).await?;
+            bytes.extend(exactly(source, path, bytes.len() as u64..length).await?);
             if let Some(header) = Self::parse(path, &bytes, size)? {
                 return Ok(header);
             }
@@ -94,7 +103,7 @@ impl GgufHeader {
             tensors.insert(name, TensorLocation { path: path.to_owned(), range, dtype: info.dtype, shape });
         }
         check_overlap(path, &tensors)?;
-        Ok(Some(Self { tensors }))
+        Ok(Some(Self { version: entries.version, tensors, metadata: entries.metadata }))
     }
 }
 
@@ -138,10 +147,12 @@ struct Info {
 
 /// What is kept of a header.
 struct Entries {
+    version: u32,
     alignment: u64,
     /// Shapes that stand in the metadata.
     shapes: BTreeMap<String, Vec<u64>>,
     tensors: BTreeMap<String, Info>,
+    metadata: Metadata,
 }
 
 impl Entries {
@@ -154,7 +165,16 @@ impl Entries {
             return refuse(format!("GGUF version {version}; 2 and 3 are supported, little endian"));
         }
         let (tensor_count, metadata_count) = (cursor.u64()?, cursor.u64()?);
-        let mut found = Self { alignment: ALIGNMENT, shapes: BTreeMap::new(), tensors: BTreeMap::new() };
+        if metadata_count > MAX_METADATA {
+            return refuse(format!("it has {metadata_count} entries of metadata"));
+        }
+        let mut found = Self {
+            version,
+            alignment: ALIGNMENT,
+            shapes: BTreeMap::new(),
+            tensors: BTreeMap::new(),
+            metadata: Metadata::default(),
+        };
         for _ in 0..metadata_count {
             found.metadata(cursor)?;
         }
@@ -188,7 +208,7 @@ impl Entries {
             let shape: Step<Vec<u64>> = (0..count).map(|_| cursor.integer(kind)).collect();
             self.shapes.insert(name.to_owned(), shape?);
         } else {
-            cursor.skip_value(kind, 0)?;
+            self.metadata.0.insert(key.to_owned(), cursor.value(kind)?);
         }
         Ok(())
     }
@@ -263,9 +283,32 @@ fn ggml_type(kind: u32) -> Option<(&'static str, u64, u64)> {
     })
 }
 
-/// Value types of metadata that are not of one fixed size.
-const STRING: u32 = 8;
+/// Value types of metadata.
+pub(crate) const UINT8: u32 = 0;
+pub(crate) const INT8: u32 = 1;
+pub(crate) const UINT32: u32 = 4;
+pub(crate) const INT32: u32 = 5;
+pub(crate) const FLOAT32: u32 = 6;
+const BOOL: u32 = 7;
+/// Not of a fixed size, as the next.
+pub(crate) const STRING: u32 = 8;
 const ARRAY: u32 = 9;
+const FLOAT64: u32 = 12;
+
+/// Bytes of a list before its values: their type and number.
+const ARRAY_HEAD: u64 = 12;
+
+/// The strings of a list, from the bytes of its values.
+///
+/// Fails with `FileInvalid` where they are no strings of UTF-8, or not `count`.
+pub(crate) fn strings(path: &str, bytes: &[u8], count: u64) -> Result<Vec<String>> {
+    let mut cursor = Cursor { bytes, at: 0, file_size: bytes.len() as u64 };
+    let strings: Step<Vec<String>> = (0..count).map(|_| Ok(cursor.string()?.to_owned())).collect();
+    strings.map_err(|stop| match stop {
+        Stop::Invalid(reason) => invalid(path, reason),
+        Stop::More => invalid(path, "a list of strings ends early".to_owned()),
+    })
+}
 
 /// Bytes of a metadata value of a fixed size.
 fn value_bytes(kind: u32) -> Option<u64> {
@@ -327,6 +370,37 @@ impl<'a> Cursor<'a> {
             return refuse("a size is negative");
         }
         Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    }
+
+    /// A value of metadata; a list is passed over, and checked on the way.
+    fn value(&mut self, kind: u32) -> Step<MetaValue> {
+        Ok(match kind {
+            STRING => MetaValue::Text(self.string()?.to_owned()),
+            ARRAY => {
+                let start = self.at as u64;
+                let mut values = Self { bytes: self.bytes, at: self.at, file_size: self.file_size };
+                let (kind, count) = (values.u32()?, values.u64()?);
+                self.skip_value(ARRAY, 0)?;
+                MetaValue::Array(MetaArray { kind, count, range: start + ARRAY_HEAD..self.at as u64 })
+            }
+            FLOAT32 => MetaValue::Float(f64::from(f32::from_le_bytes(self.array()?))),
+            BOOL => MetaValue::Bool(self.array::<1>()? != [0]),
+            FLOAT64 => MetaValue::Float(f64::from_le_bytes(self.array()?)),
+            _ => {
+                let Some(bytes) = value_bytes(kind) else {
+                    return refuse(format!("a metadata value has the type {kind}, which is not known"));
+                };
+                let bytes = self.take(bytes)?;
+                let bits = bytes.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+                let unused = 64 - 8 * bytes.len().min(8) as u32;
+                let signed = matches!(kind, 1 | 3 | 5 | 11);
+                MetaValue::Integer(if signed {
+                    i128::from((bits << unused) as i64 >> unused)
+                } else {
+                    i128::from(bits)
+                })
+            }
+        })
     }
 
     fn skip_value(&mut self, kind: u32, depth: usize) -> Step<()> {
@@ -401,25 +475,30 @@ mod tests {
         bytes
     }
 
-    fn good() -> Vec<u8> {
+    /// Five entries.
+    fn good_metadata() -> Vec<u8> {
         let words = [4u32.to_le_bytes().to_vec(), string("some")].concat();
         let nested =
             [&ARRAY.to_le_bytes()[..], &1u64.to_le_bytes(), &words[..4], &1u64.to_le_bytes(), &[0; 4]];
-        file(
-            &[
-                value("general.architecture", STRING, &string("wan")),
-                value(ALIGNMENT_KEY, 4, &32u32.to_le_bytes()),
-                value("nested", ARRAY, &nested.concat()),
-                value(
-                    "tokens",
-                    ARRAY,
-                    &[&STRING.to_le_bytes()[..], &2u64.to_le_bytes(), &string("a"), &string("b")].concat(),
-                ),
-                list("comfy.gguf.orig_shape.conv", 5, &[2, 4, 1, 2, 2]),
-            ],
+        let tokens = [&STRING.to_le_bytes()[..], &2u64.to_le_bytes(), &string("a"), &string("b")];
+        [
+            value("general.architecture", STRING, &string("wan")),
+            value(ALIGNMENT_KEY, 4, &32u32.to_le_bytes()),
+            value("nested", ARRAY, &nested.concat()),
+            value("tokens", ARRAY, &tokens.concat()),
+            list("comfy.gguf.orig_shape.conv", 5, &[2, 4, 1, 2, 2]),
+        ]
+        .concat()
+    }
+
+    fn good() -> Vec<u8> {
+        let mut bytes = file(
+            &[good_metadata()],
             &[entry("linear", &[32, 3], 8, 0), entry("conv", &[32], 0, 128), entry("odd", &[256], 11, 256)],
             400,
-        )
+        );
+        bytes[16..24].copy_from_slice(&5u64.to_le_bytes());
+        bytes
     }
 
     fn read(bytes: Vec<u8>) -> Result<GgufHeader> {
@@ -437,6 +516,43 @@ mod tests {
         assert_eq!(found["conv"].shape, [2, 4, 1, 2, 2]);
         assert_eq!(found["conv"].range, data + 128..data + 256);
         assert_eq!(found["odd"].dtype, FileDtype::Other("Q3_K".to_owned()));
+    }
+
+    #[test]
+    fn metadata_is_kept_and_lists_stay_in_the_file() {
+        let numbers = [
+            value("u8", 0, &[200]),
+            value("i8", 1, &[0xff]),
+            value("i32", 5, &(-7i32).to_le_bytes()),
+            value("u64", 10, &u64::MAX.to_le_bytes()),
+            value("i64", 11, &i64::MIN.to_le_bytes()),
+            value("f32", 6, &0.5f32.to_le_bytes()),
+            value("f64", 12, &0.25f64.to_le_bytes()),
+            value("bool", 7, &[1]),
+        ];
+        let mut bytes = file(&[numbers.concat(), good_metadata()], &[], 0);
+        bytes[16..24].copy_from_slice(&13u64.to_le_bytes());
+        let found = read(bytes.clone()).unwrap();
+        assert_eq!(found.version, 3);
+        let metadata = found.metadata;
+        for (key, expected) in
+            [("u8", 200), ("i8", -1), ("i32", -7), ("u64", i128::from(u64::MAX)), ("i64", i64::MIN.into())]
+        {
+            assert_eq!(metadata.0[key], MetaValue::Integer(expected), "{key}");
+        }
+        assert_eq!((metadata.float("f32"), metadata.float("f64")), (Some(0.5), Some(0.25)));
+        assert_eq!(
+            (metadata.bool("bool"), metadata.size("u8"), metadata.size("i8")),
+            (Some(true), Some(200), None)
+        );
+        assert_eq!(metadata.text("general.architecture"), Some("wan"));
+        let tokens = metadata.array("tokens").unwrap();
+        assert_eq!((tokens.kind, tokens.count), (STRING, 2));
+        let values = &bytes[tokens.range.start as usize..tokens.range.end as usize];
+        assert_eq!(strings("f", values, 2).unwrap(), ["a", "b"]);
+        assert_eq!(strings("f", values, 3).unwrap_err().code(), "file_invalid");
+        assert_eq!(strings("f", values, u64::MAX).unwrap_err().code(), "file_invalid");
+        assert!(metadata.0.keys().all(|key| key != ALIGNMENT_KEY && !key.starts_with(SHAPE_KEY)));
     }
 
     #[test]
