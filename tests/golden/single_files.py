@@ -1,8 +1,9 @@
-"""The components of the tiny Wan 2.1 pipeline as people's single files: GGUF, under Wan's and ggml's names, without configs.
+"""The components of tiny pipelines as people's single files: GGUF, under Wan's and ggml's names, without configs.
 
     wan21/files/transformer.gguf   Wan's names, matrices in F16, the rest in F32 (the common recipe)
     wan21/files/text_encoder.gguf  ggml's names, matrices in BF16, the tokenizer as llama.cpp's converter writes it
     wan21/files/vae.gguf           Wan's names, F16
+    head128/files/transformer-{q8_0,q4_0}.gguf  Wan's names, the blocks' matrices quantised by gguf-py, the rest in F16
 
 Numbers are those of the folder. What shapes do not say, and the published models do not have, is in the metadata: how wide a head is
 (`wan.attention.key_length`), and the statistics of the latents (`config`).
@@ -19,13 +20,13 @@ from safetensors.torch import load_file
 from cases import GOLDEN
 from names import names
 
-FILES = GOLDEN / "wan21" / "files"
 PIPELINE = GOLDEN / "wan21" / "pipeline"
 
 
-def writer(name: str, architecture: str) -> gguf.GGUFWriter:
-    FILES.mkdir(exist_ok=True)
-    return gguf.GGUFWriter(FILES / f"{name}.gguf", architecture)
+def writer(name: str, architecture: str, case: str = "wan21") -> gguf.GGUFWriter:
+    folder = GOLDEN / case / "files"
+    folder.mkdir(exist_ok=True)
+    return gguf.GGUFWriter(folder / f"{name}.gguf", architecture)
 
 
 def close(file: gguf.GGUFWriter) -> None:
@@ -40,7 +41,7 @@ def add(file: gguf.GGUFWriter, name: str, tensor: torch.Tensor, matrices: gguf.G
     values = tensor.float().numpy()
     if kind == gguf.GGMLQuantizationType.F16:
         values = values.astype(np.float16)
-    elif kind == gguf.GGMLQuantizationType.BF16:
+    elif kind != gguf.GGMLQuantizationType.F32:
         values = gguf.quantize(values, kind)
     file.add_tensor(name, values, raw_dtype=kind)
 
@@ -107,3 +108,12 @@ def single_files() -> None:
     for theirs, ours in layouts["vae21"].items():
         add(file, theirs, tensors[ours], gguf.GGMLQuantizationType.F16)
     close(file)
+
+    layout = {ours: theirs for theirs, ours in layouts["transformer"].items()}
+    tensors = load_file(GOLDEN / "head128" / "pipeline" / "transformer" / "diffusion_pytorch_model.safetensors")
+    for kind in (gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.Q4_0):
+        file = writer(f"transformer-{kind.name.lower()}", "wan", "head128")
+        for ours, tensor in tensors.items():
+            matrix = ours.startswith("blocks.") and tensor.dim() == 2
+            add(file, layout[ours], tensor, kind if matrix else gguf.GGMLQuantizationType.F16)
+        close(file)

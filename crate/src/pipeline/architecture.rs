@@ -184,7 +184,7 @@ impl Architecture {
     }
 }
 
-fn embedding(scope: &Scope, config: &Umt5Config) -> Result<Option<TensorLocation>> {
+pub(super) fn embedding(scope: &Scope, config: &Umt5Config) -> Result<Option<TensorLocation>> {
     let [first, second] = Umt5Encoder::EMBEDDING_KEYS;
     let shape = [config.vocab_size, config.d_model];
     match scope.table(first, &shape) {

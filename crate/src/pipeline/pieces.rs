@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 const CONFIG_BYTES: u64 = 1 << 20;
 
 /// Where a component's weights lie and how their files may be called.
-pub(super) const FILES: [(&str, &[&str]); 3] = [
+pub const FILES: [(&str, &[&str]); 3] = [
     ("text_encoder", &["model", "diffusion_pytorch_model"]),
     ("transformer", &["diffusion_pytorch_model", "model"]),
     ("vae", &["diffusion_pytorch_model", "model"]),
@@ -116,7 +116,7 @@ async fn open<'a>(
     opened.get(folder).ok_or(Error::WrongState { call: "load", reason: format!("{folder} was not opened") })
 }
 
-/// Every component, without a model_index.json that says which there are.
+/// Every component, without a model_index.json that says which there are, and a tokenizer.
 ///
 /// # Errors
 /// [`Error::ComponentMissing`] names all that are not there; [`Error::FileMissing`] names the index where none is.
@@ -132,12 +132,12 @@ async fn all_components(source: &dyn Source) -> Result<BTreeMap<&'static str, Co
     if opened.is_empty() {
         return Err(Error::FileMissing { path: ModelIndex::PATH.into() });
     }
-    if missing.is_empty() {
-        return Ok(opened);
-    }
     let own = opened.get(FILES[0].0).is_some_and(|text| GgufTokenizer::of(text).is_some());
     if !own && !exists(source, TextTokenizer::PATH).await? {
         missing.push("tokenizer".to_owned());
+    }
+    if missing.is_empty() {
+        return Ok(opened);
     }
     Err(Error::ComponentMissing { missing })
 }

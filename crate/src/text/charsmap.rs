@@ -12,7 +12,8 @@ pub(super) fn checked_charsmap(bytes: &[u8]) -> Result<Precompiled, String> {
     let damaged = || "its character map is damaged".to_owned();
     let (length, rest) = bytes.split_first_chunk().ok_or_else(damaged)?;
     let length = u32::from_le_bytes(*length) as usize;
-    let (trie, texts) = rest.split_at_checked(length).filter(|_| length % 4 == 0).ok_or_else(damaged)?;
+    let (trie, texts) =
+        rest.split_at_checked(length).filter(|_| length.is_multiple_of(4)).ok_or_else(damaged)?;
     let units: Vec<u32> = trie.as_chunks().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect();
     let texts = std::str::from_utf8(texts).map_err(|_| damaged())?;
     walk(&units, texts).ok_or_else(damaged)?;

@@ -383,7 +383,11 @@ impl<'a> Cursor<'a> {
                 self.skip_value(ARRAY, 0)?;
                 MetaValue::Array(MetaArray { kind, count, range: start + ARRAY_HEAD..self.at as u64 })
             }
-            FLOAT32 => MetaValue::Float(f64::from(f32::from_le_bytes(self.array()?))),
+            FLOAT32 => {
+                // The shortest decimal that gives these 32 bits is the one that was meant: 0.1, not 0.10000000149.
+                let value = f32::from_le_bytes(self.array()?);
+                MetaValue::Float(value.to_string().parse().unwrap_or(f64::from(value)))
+            }
             BOOL => MetaValue::Bool(self.array::<1>()? != [0]),
             FLOAT64 => MetaValue::Float(f64::from_le_bytes(self.array()?)),
             _ => {
@@ -526,7 +530,7 @@ mod tests {
             value("i32", 5, &(-7i32).to_le_bytes()),
             value("u64", 10, &u64::MAX.to_le_bytes()),
             value("i64", 11, &i64::MIN.to_le_bytes()),
-            value("f32", 6, &0.5f32.to_le_bytes()),
+            value("f32", 6, &1e-6f32.to_le_bytes()),
             value("f64", 12, &0.25f64.to_le_bytes()),
             value("bool", 7, &[1]),
         ];
@@ -540,7 +544,7 @@ mod tests {
         {
             assert_eq!(metadata.0[key], MetaValue::Integer(expected), "{key}");
         }
-        assert_eq!((metadata.float("f32"), metadata.float("f64")), (Some(0.5), Some(0.25)));
+        assert_eq!((metadata.float("f32"), metadata.float("f64")), (Some(1e-6), Some(0.25)));
         assert_eq!(
             (metadata.bool("bool"), metadata.size("u8"), metadata.size("i8")),
             (Some(true), Some(200), None)

@@ -23,8 +23,8 @@ impl ComponentKind {
         let mut numbered = false;
         for key in keys {
             match key {
-                "blocks.0.attn1.to_q.weight" => return Some(Self::Transformer),
-                "encoder.block.0.layer.0.SelfAttention.q.weight" => return Some(Self::TextEncoder),
+                "condition_embedder.time_proj.weight" => return Some(Self::Transformer),
+                "encoder.final_layer_norm.weight" => return Some(Self::TextEncoder),
                 "encoder.conv_in.weight" | "decoder.conv_in.weight" => vae = true,
                 "encoder.0.weight" | "decoder.1.weight" => numbered = true,
                 _ => {}

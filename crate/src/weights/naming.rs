@@ -27,20 +27,29 @@ pub enum Naming {
 }
 
 impl Naming {
-    /// Whose names these are, by a tensor that every one of the models has.
+    /// Whose names these are, by tensors that every one of the models has: one of two, so that a file that lacks some is still told.
     pub fn of<T>(tensors: &BTreeMap<String, T>) -> Self {
         let prefix = prefix(tensors).unwrap_or_default();
         let has = |key: &str| tensors.contains_key(&format!("{prefix}{key}"));
-        if has("blocks.0.self_attn.q.weight") {
+        if has("blocks.0.self_attn.q.weight") || has("time_projection.1.weight") {
             Self::WanTransformer
-        } else if has("enc.blk.0.attn_q.weight") {
+        } else if has("enc.blk.0.attn_q.weight") || has("enc.output_norm.weight") {
             Self::Ggml
-        } else if has("blocks.0.attn.q.weight") {
+        } else if has("blocks.0.attn.q.weight") || has("token_embedding.weight") {
             Self::WanUmt5
         } else if has("encoder.conv1.weight") || has("decoder.conv1.weight") {
             Self::WanVae
         } else {
             Self::Diffusers
+        }
+    }
+
+    /// Whose they are, for people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Diffusers => "diffusers' and transformers'",
+            Self::WanTransformer | Self::WanUmt5 | Self::WanVae => "Wan's own",
+            Self::Ggml => "ggml's",
         }
     }
 

@@ -136,7 +136,8 @@ fn tiny_pipelines() {
         let json = config(WanTransformerConfig::PATH);
         let expected = WanTransformerConfig::parse("c", &json).unwrap();
         let tensors = shapes(&source, "transformer");
-        let said_head = if expected.inner_dim() % 128 == 0 { vec![] } else { vec!["attention_head_dim"] };
+        let said_head =
+            if expected.inner_dim().is_multiple_of(128) { vec![] } else { vec!["attention_head_dim"] };
         let fields = [&said_head[..], &["rope_max_seq_len"]].concat();
         let metadata = said(&json, "WanTransformer3DModel", &fields);
         let found = component("transformer", &tensors, &metadata);
@@ -175,7 +176,7 @@ fn tiny_pipelines() {
         let expected = Umt5Config::parse("c", &json).unwrap();
         let mut metadata = said(&json, "", &["relative_attention_max_distance", "model_type"]).to_vec();
         metadata.push(("general.architecture", MetaValue::Text("t5encoder".to_owned())));
-        let epsilon = MetaValue::Float(f64::from(1e-6f32));
+        let epsilon = MetaValue::Float(1e-6);
         metadata.push(("t5encoder.attention.layer_norm_rms_epsilon", epsilon));
         let found = component("text_encoder", &shapes(&source, "text_encoder"), &metadata);
         assert_eq!(Umt5Config::infer(&found).unwrap(), expected, "{folder}");

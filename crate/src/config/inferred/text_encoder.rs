@@ -30,9 +30,7 @@ impl Umt5Config {
             ("relative_attention_num_buckets", json!(buckets)),
         ];
         if let Some(epsilon) = header.ggml_float("attention.layer_norm_rms_epsilon") {
-            // It was 32 bits wide in the file: the decimal that was meant is the shortest one for them.
-            let shortest = (epsilon as f32).to_string().parse().unwrap_or(epsilon);
-            fields.push(("layer_norm_epsilon", json!(shortest)));
+            fields.push(("layer_norm_epsilon", json!(epsilon)));
         }
         header.config(fields, Self::parse)
     }
