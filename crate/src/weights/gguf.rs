@@ -5,12 +5,18 @@
 //! whole blocks are stored flat, their shape beside them as `comfy.gguf.orig_shape.<tensor>`: the convention of the files that
 //! people have (ComfyUI-GGUF, `tools/convert.py`).
 
-use super::metadata::{MetaArray, MetaValue, Metadata};
+mod cursor;
+
+pub(crate) use cursor::{ARRAY, FLOAT32, INT8, INT32, STRING, UINT8, UINT32, strings};
+
+use super::metadata::Metadata;
 use super::source::{Source, exactly, invalid, truncated};
 use super::stored::{FileDtype, TensorLocation};
 use crate::error::Result;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+
+use cursor::{Cursor, Step, Stop, refuse};
 
 /// First piece of a header: enough for a model without a tokenizer.
 const FIRST_READ: u64 = 64 << 10;
@@ -26,9 +32,6 @@ const SHAPE_KEY: &str = "comfy.gguf.orig_shape.";
 
 /// Most entries of metadata; files have some dozens.
 const MAX_METADATA: u64 = 1 << 16;
-
-/// Arrays of arrays are allowed by the format and used by nobody.
-const MAX_DEPTH: usize = 4;
 
 /// Most dimensions of a tensor. ggml has four; convolutions of video models come with five.
 const MAX_DIMS: u32 = 8;
@@ -72,7 +75,7 @@ impl GgufHeader {
     /// Fails with `FileInvalid` (no GGUF, an unknown version or number format, tensors that overlap or are too large, counts that the
     /// file cannot hold) or `FileTruncated` (tensors beyond the file's end).
     pub fn parse(path: &str, bytes: &[u8], file_size: u64) -> Result<Option<Self>> {
-        let mut cursor = Cursor { bytes, at: 0, file_size };
+        let mut cursor = Cursor::new(bytes, file_size);
         let entries = match Entries::read(&mut cursor) {
             Ok(entries) => entries,
             Err(Stop::More) => return Ok(None),
@@ -118,20 +121,6 @@ fn check_overlap(path: &str, tensors: &BTreeMap<String, TensorLocation>) -> Resu
 
 fn product(shape: &[u64]) -> Option<u64> {
     shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent))
-}
-
-/// Why parsing ends early.
-enum Stop {
-    /// The header goes on after the bytes at hand.
-    More,
-    /// It is none.
-    Invalid(String),
-}
-
-type Step<T> = std::result::Result<T, Stop>;
-
-fn refuse<T>(reason: impl Into<String>) -> Step<T> {
-    Err(Stop::Invalid(reason.into()))
 }
 
 /// A tensor as its entry describes it.
@@ -283,166 +272,10 @@ fn ggml_type(kind: u32) -> Option<(&'static str, u64, u64)> {
     })
 }
 
-/// Value types of metadata.
-pub(crate) const UINT8: u32 = 0;
-pub(crate) const INT8: u32 = 1;
-pub(crate) const UINT32: u32 = 4;
-pub(crate) const INT32: u32 = 5;
-pub(crate) const FLOAT32: u32 = 6;
-const BOOL: u32 = 7;
-/// Not of a fixed size, as the next.
-pub(crate) const STRING: u32 = 8;
-const ARRAY: u32 = 9;
-const FLOAT64: u32 = 12;
-
-/// Bytes of a list before its values: their type and number.
-const ARRAY_HEAD: u64 = 12;
-
-/// The strings of a list, from the bytes of its values.
-///
-/// Fails with `FileInvalid` where they are no strings of UTF-8, or not `count`.
-pub(crate) fn strings(path: &str, bytes: &[u8], count: u64) -> Result<Vec<String>> {
-    let mut cursor = Cursor { bytes, at: 0, file_size: bytes.len() as u64 };
-    let strings: Step<Vec<String>> = (0..count).map(|_| Ok(cursor.string()?.to_owned())).collect();
-    strings.map_err(|stop| match stop {
-        Stop::Invalid(reason) => invalid(path, reason),
-        Stop::More => invalid(path, "a list of strings ends early".to_owned()),
-    })
-}
-
-/// Bytes of a metadata value of a fixed size.
-fn value_bytes(kind: u32) -> Option<u64> {
-    match kind {
-        0 | 1 | 7 => Some(1),
-        2 | 3 => Some(2),
-        4..=6 => Some(4),
-        10..=12 => Some(8),
-        _ => None,
-    }
-}
-
-/// Reads on in the first bytes of a file, and knows how long the whole file is: what does not fit it is refused before it is read.
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    file_size: u64,
-}
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, count: u64) -> Step<&'a [u8]> {
-        let end = (self.at as u64).checked_add(count).filter(|end| *end <= self.file_size);
-        let Some(end) = end else { return refuse("its header promises more than the file has") };
-        // The bytes at hand are in memory: what they hold fits usize.
-        let found = usize::try_from(end).ok().and_then(|end| self.bytes.get(self.at..end));
-        let found = found.ok_or(Stop::More)?;
-        self.at += found.len();
-        Ok(found)
-    }
-
-    fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
-        self.take(N as u64)?.first_chunk().copied().ok_or(Stop::More)
-    }
-
-    fn u32(&mut self) -> Step<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Step<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn string(&mut self) -> Step<&'a str> {
-        let length = self.u64()?;
-        match std::str::from_utf8(self.take(length)?) {
-            Ok(text) => Ok(text),
-            Err(_) => refuse("a name is no UTF-8"),
-        }
-    }
-
-    /// A whole number that is not negative, of any width.
-    fn integer(&mut self, kind: u32) -> Step<u64> {
-        let bytes = match (kind, value_bytes(kind)) {
-            (0..=5 | 10 | 11, Some(bytes)) => self.take(bytes)?,
-            _ => return refuse(format!("a value of type {kind} stands for a whole number")),
-        };
-        let signed = matches!(kind, 1 | 3 | 5 | 11);
-        if signed && bytes.last().is_some_and(|top| top & 0x80 != 0) {
-            return refuse("a size is negative");
-        }
-        Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
-    }
-
-    /// A value of metadata; a list is passed over, and checked on the way.
-    fn value(&mut self, kind: u32) -> Step<MetaValue> {
-        Ok(match kind {
-            STRING => MetaValue::Text(self.string()?.to_owned()),
-            ARRAY => {
-                let start = self.at as u64;
-                let mut values = Self { bytes: self.bytes, at: self.at, file_size: self.file_size };
-                let (kind, count) = (values.u32()?, values.u64()?);
-                self.skip_value(ARRAY, 0)?;
-                MetaValue::Array(MetaArray { kind, count, range: start + ARRAY_HEAD..self.at as u64 })
-            }
-            FLOAT32 => {
-                // The shortest decimal that gives these 32 bits is the one that was meant: 0.1, not 0.10000000149.
-                let value = f32::from_le_bytes(self.array()?);
-                MetaValue::Float(value.to_string().parse().unwrap_or(f64::from(value)))
-            }
-            BOOL => MetaValue::Bool(self.array::<1>()? != [0]),
-            FLOAT64 => MetaValue::Float(f64::from_le_bytes(self.array()?)),
-            _ => {
-                let Some(bytes) = value_bytes(kind) else {
-                    return refuse(format!("a metadata value has the type {kind}, which is not known"));
-                };
-                let bytes = self.take(bytes)?;
-                let bits = bytes.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
-                let unused = 64 - 8 * bytes.len().min(8) as u32;
-                let signed = matches!(kind, 1 | 3 | 5 | 11);
-                MetaValue::Integer(if signed {
-                    i128::from((bits << unused) as i64 >> unused)
-                } else {
-                    i128::from(bits)
-                })
-            }
-        })
-    }
-
-    fn skip_value(&mut self, kind: u32, depth: usize) -> Step<()> {
-        match kind {
-            STRING => {
-                let length = self.u64()?;
-                self.take(length)?;
-            }
-            ARRAY if depth < MAX_DEPTH => {
-                let (kind, count) = (self.u32()?, self.u64()?);
-                match value_bytes(kind) {
-                    Some(bytes) => {
-                        let Some(length) = bytes.checked_mul(count) else {
-                            return refuse("its header promises more than the file has");
-                        };
-                        self.take(length)?;
-                    }
-                    None => {
-                        for _ in 0..count {
-                            self.skip_value(kind, depth + 1)?;
-                        }
-                    }
-                }
-            }
-            _ => match value_bytes(kind) {
-                Some(bytes) => {
-                    self.take(bytes)?;
-                }
-                None => return refuse(format!("a metadata value has the type {kind}, which is not known")),
-            },
-        }
-        Ok(())
-    }
-}
-
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::super::blocks::Block;
+    use super::super::metadata::MetaValue;
     use super::*;
     use crate::weights::source::testing::Memory;
     use pollster::block_on;
