@@ -22,6 +22,9 @@ const CHARSMAP: &str = "tokenizer.ggml.precompiled_charsmap";
 /// Most pieces of a vocabulary: as many rows an embedding table may have.
 const MAX_PIECES: u64 = 1 << 20;
 
+/// Most bytes of their texts together, several times UMT5's: the tokenizer takes some hundred bytes of memory for each.
+const MAX_TEXT: u64 = 8 << 20;
+
 /// SentencePiece's types of pieces, by llama.cpp's numbers.
 mod piece {
     pub const UNKNOWN: i32 = 2;
@@ -63,6 +66,11 @@ impl GgufTokenizer {
             });
         }
         let list = self.list(TOKENS, &[gguf::STRING])?;
+        // Each text has its length before it.
+        let text = list.range.end.saturating_sub(list.range.start).saturating_sub(8 * list.count);
+        if text > MAX_TEXT {
+            return Err(self.invalid(format!("the pieces of its tokenizer have {text} bytes")));
+        }
         let tokens = gguf::strings(&self.path, &self.bytes(source, list).await?, list.count)?;
         let scores = self.list(SCORES, &[gguf::FLOAT32])?;
         let scores = self.bytes(source, scores).await?;
@@ -336,6 +344,7 @@ mod tests {
             ("token_type", array(gguf::STRING, 3, 0..8)),
             ("tokens", array(gguf::STRING, u64::MAX, 0..8)),
             ("tokens", array(gguf::STRING, 4, 0..36)),
+            ("tokens", array(gguf::STRING, 3, 0..MAX_TEXT + 25)),
             ("precompiled_charsmap", array(gguf::UINT8, 4, 0..4)),
             ("precompiled_charsmap", array(gguf::STRING, 4, 0..4)),
             ("eos_token_id", MetaValue::Integer(3)),
