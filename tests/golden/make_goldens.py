@@ -25,6 +25,8 @@ from cases import CASES, GOLDEN, REPOSITORY, SMALL, Clip
 from modes import modes
 from names import names
 from number_formats import number_formats
+from shapes import shapes
+from single_files import single_files
 from prompts import CLEAN, TOKENS
 
 sys.path.append(str(REPOSITORY / "models" / "recipe"))
@@ -280,6 +282,8 @@ SHARED = {
     "noise": lambda: write_tensors(GOLDEN / "noise.safetensors", noise()),
     "names": lambda: write_json(GOLDEN / "names.json", names()),
     "number_formats": lambda: write_tensors(GOLDEN / "number_formats.safetensors", number_formats()),
+    "shapes": lambda: write_json(GOLDEN / "shapes.json", shapes()),
+    "single_files": single_files,
     "schedules": lambda: write_json(GOLDEN / "schedules.json", schedules()),
     "clean": lambda: write_json(
         GOLDEN / "clean.json", [{"input": text, "output": prompt_clean(text)} for text in CLEAN]
