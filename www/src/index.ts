@@ -11,6 +11,7 @@ import { Connection } from "./connection.js";
 import { KinetoscopeError, cancelled } from "./errors.js";
 import type { Device, LoadProgress } from "./messages.js";
 import { Model } from "./model.js";
+import { RETRY } from "./weights/retry.js";
 import { type ModelSource, describeSource } from "./weights/source.js";
 
 export { KinetoscopeError, type ErrorCode, type ErrorDetails, type ErrorFacts } from "./errors.js";
@@ -24,6 +25,7 @@ export type {
   FrameChunk,
   Given,
   LoadProgress,
+  LoadWarning,
   Mask,
   MemoryInfo,
   ModelInfo,
@@ -43,30 +45,50 @@ export {
 } from "./model.js";
 export { Session } from "./session.js";
 export { type Support, isSupported } from "./support.js";
-export type { ModelSource } from "./weights/source.js";
+export type { Manifest, ManifestComponent, ManifestFile } from "./weights/manifest.js";
+export type { ComponentFile, ModelComponents, ModelFolder, ModelSource } from "./weights/source.js";
+export { type StoredModel, persist, removeModel, storedModels } from "./weights/stored.js";
+export type { Origin } from "./weights/traffic.js";
 
 /** How to load a model. */
 export interface LoadOptions {
   /** Default `auto`: WebGPU where it works, else the CPU. */
   readonly device?: Device;
   readonly onProgress?: (progress: LoadProgress) => void;
-  /** Aborting ends the download and frees what was loaded. */
+  /** Aborting ends the download and frees what was loaded; what was stored stays, and the next load goes on from there. */
   readonly signal?: AbortSignal | undefined;
+  /** Whether what comes from the network is kept on this device; default yes. Files of this device never are. */
+  readonly cache?: boolean;
+  /** How often a request that failed is made again, without any progress in between; default 4. */
+  readonly retries?: number;
+  /** Where `hf:` addresses lead; default `https://huggingface.co/`. */
+  readonly hub?: string;
 }
 
 /**
- * Loads a model, an ordinary diffusers folder, into a worker of its own. `source` is the URL of the folder, or its
- * files on this device. Weights are streamed to the device; no file is ever whole in memory.
+ * Loads a model, an ordinary diffusers folder, a packed one, or components of different places, into a worker of its own.
+ * Weights are streamed to the device; no file is ever whole in memory.
  */
 export async function load(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
-  const { device = "auto", onProgress, signal } = options;
+  const { device = "auto", onProgress, signal, cache = true, retries = RETRY.retries, hub } = options;
   if (signal?.aborted) {
     throw cancelled();
   }
-  const spec = describeSource(source);
+  if (!Number.isSafeInteger(retries) || retries < 0) {
+    const [expected, found] = ["a whole number from 0", String(retries)];
+    throw new KinetoscopeError("option_invalid", `retries is ${found}, expected ${expected}`, {
+      option: "retries",
+      expected,
+      found,
+    });
+  }
+  const spec = describeSource(source, hub);
   const connection = new Connection(startWorker());
   try {
-    const loaded = await connection.call({ type: "load", source: spec, device }, { signal, onProgress });
+    const loaded = await connection.call(
+      { type: "load", source: spec, device, cache, retries },
+      { signal, onProgress },
+    );
     return new Model(connection, loaded.model, loaded.device);
   } catch (thrown) {
     const error = KinetoscopeError.from(thrown);

@@ -11,7 +11,7 @@ import type {
   Footage,
   GenerateOptions as ClipOptions,
   Given,
-  LoadProgress,
+  LoadProgress as WeightsRead,
   Mask,
   ModelInfo,
   Preview,
@@ -19,6 +19,9 @@ import type {
   TextEvent,
   TimedPrompt,
 } from "./wasm/kinetoscope.js";
+import type { ComponentFolder } from "./weights/components.js";
+import type { Pace } from "./weights/traffic.js";
+import type { LoadWarning } from "./weights/warnings.js";
 
 export type {
   ClipOptions,
@@ -26,7 +29,7 @@ export type {
   Edit,
   Footage,
   Given,
-  LoadProgress,
+  LoadWarning,
   Mask,
   ModelInfo,
   Preview,
@@ -59,11 +62,26 @@ export interface FrameChunk {
   readonly seconds: number;
 }
 
-/** Where the files of a model are, in a form that crosses to the worker. */
-export type SourceSpec =
-  | { readonly kind: "http"; readonly url: string }
+/** How far a load is, or what happened in it that it goes on after. */
+export type LoadProgress =
+  | ({ readonly type: "weights" } & Readonly<WeightsRead> & Pace)
+  | ({ readonly type: "warning" } & LoadWarning);
+
+/** Where files are, in a form that crosses to the worker. */
+export type PlaceSpec =
+  | { readonly kind: "folder" | "manifest" | "single"; readonly url: string }
   | { readonly kind: "files"; readonly files: ReadonlyMap<string, Blob> }
-  | { readonly kind: "directory"; readonly handle: FileSystemDirectoryHandle };
+  | { readonly kind: "directory"; readonly handle: FileSystemDirectoryHandle }
+  | { readonly kind: "file"; readonly file: Blob };
+
+/** Where the files of a model are: in one place, or some of its components in places of their own. */
+export type SourceSpec =
+  | PlaceSpec
+  | {
+      readonly kind: "components";
+      readonly base?: PlaceSpec;
+      readonly components: ReadonlyMap<ComponentFolder, PlaceSpec>;
+    };
 
 /** A session just opened, with every option settled. */
 export interface SessionInfo {
@@ -89,7 +107,13 @@ export interface MemoryInfo {
 
 /** What can be asked of the worker. */
 export type Call =
-  | { readonly type: "load"; readonly source: SourceSpec; readonly device: Device }
+  | {
+      readonly type: "load";
+      readonly source: SourceSpec;
+      readonly device: Device;
+      readonly cache: boolean;
+      readonly retries: number;
+    }
   | { readonly type: "memory" }
   | { readonly type: "plan"; readonly options: ClipOptions }
   | { readonly type: "open"; readonly options: ClipOptions }

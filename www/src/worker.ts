@@ -5,7 +5,12 @@
 import { KinetoscopeError, cancelled } from "./errors.js";
 import { type FromWorker, type Request, type Results, type ToWorker, transferables } from "./messages.js";
 import init, { CancelFlag, Engine, type Model, type Session } from "./wasm/kinetoscope.js";
-import { type ByteSource, openSource } from "./weights/source.js";
+import { OpfsStore } from "./weights/opfs.js";
+import { RETRY } from "./weights/retry.js";
+import { openSource } from "./weights/source.js";
+import { Traffic } from "./weights/traffic.js";
+import { type LoadWarning, storageWarning } from "./weights/warnings.js";
+import { Witness } from "./weights/witness.js";
 
 /** The part of the worker's scope that is used; the DOM's types describe a window instead. */
 interface WorkerScope {
@@ -116,21 +121,38 @@ async function run(request: Request): Promise<Results[keyof Results]> {
   }
 }
 
-async function load({ id, source, device }: Extract<Request, { type: "load" }>): Promise<Results["load"]> {
+async function load(request: Extract<Request, { type: "load" }>): Promise<Results["load"]> {
+  const { id, source, device, cache, retries } = request;
   ({ memory } = await init());
   engine = await Engine.create(device);
-  // The page ends the worker to abort a load, so neither the flag nor the signal is ever raised here.
-  const bytes: ByteSource = openSource(source, new AbortController().signal);
+  const onWarning = (warning: LoadWarning): void =>
+    scope.postMessage({ type: "progress", id, progress: { type: "warning", ...warning } }, []);
+  const traffic = new Traffic();
+  // The page ends the worker to abort a load, so neither the flag nor a signal is ever raised here.
+  const files = openSource(source, {
+    store: cache ? await OpfsStore.openToKeep((failure) => onWarning(storageWarning(failure))) : undefined,
+    traffic,
+    retry: { ...RETRY, retries },
+    onWarning,
+  });
+  const witness = new Witness(files);
   const cancel = new CancelFlag();
   try {
     model = await engine.load(
-      bytes,
-      (progress) => scope.postMessage({ type: "progress", id, progress }, []),
+      witness,
+      (read) =>
+        scope.postMessage(
+          { type: "progress", id, progress: { type: "weights", ...read, ...traffic.pace } },
+          [],
+        ),
       cancel,
     );
+    await files.markComplete();
+  } catch (thrown) {
+    throw witness.explain(thrown);
   } finally {
     cancel.free();
-    bytes.release();
+    files.release();
   }
   return { model: model.info(), device: engine.info() };
 }
