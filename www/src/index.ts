@@ -9,13 +9,14 @@
  */
 import { Connection } from "./connection.js";
 import { KinetoscopeError, cancelled } from "./errors.js";
-import type { Device, LoadProgress } from "./messages.js";
+import type { Advice, ClipOptions, Device, LoadProgress, SourceSpec } from "./messages.js";
 import { Model } from "./model.js";
 import { RETRY } from "./weights/retry.js";
 import { type ModelSource, describeSource } from "./weights/source.js";
 
 export { KinetoscopeError, type ErrorCode, type ErrorDetails, type ErrorFacts } from "./errors.js";
 export type {
+  Advice,
   ClipOptions,
   ClipPlan,
   Device,
@@ -50,19 +51,29 @@ export type { ComponentFile, ModelComponents, ModelFolder, ModelSource } from ".
 export { type StoredModel, persist, removeModel, storedModels } from "./weights/stored.js";
 export type { Origin } from "./weights/traffic.js";
 
-/** How to load a model. */
-export interface LoadOptions {
+/** Where to compute, and how to reach what is not on this device. */
+export interface PlanOptions {
   /** Default `auto`: WebGPU where it works, else the CPU. */
   readonly device?: Device;
+  /**
+   * Bytes of the device that may be taken. Where a model's weights have no room beside the clip, its parts take turns and are
+   * read again. Default: half of the machine's memory, as far as the browser tells that; 4 GiB elsewhere.
+   */
+  readonly memory?: number;
+  readonly signal?: AbortSignal | undefined;
+  /** How often a request that failed is made again, without any progress in between; default 4. */
+  readonly retries?: number;
+  /** Where `hf:` addresses lead; default `https://huggingface.co/`. */
+  readonly hub?: string;
+}
+
+/** How to load a model. */
+export interface LoadOptions extends PlanOptions {
   readonly onProgress?: (progress: LoadProgress) => void;
   /** Aborting ends the download and frees what was loaded; what was stored stays, and the next load goes on from there. */
   readonly signal?: AbortSignal | undefined;
   /** Whether what comes from the network is kept on this device; default yes. Files of this device never are. */
   readonly cache?: boolean;
-  /** How often a request that failed is made again, without any progress in between; default 4. */
-  readonly retries?: number;
-  /** Where `hf:` addresses lead; default `https://huggingface.co/`. */
-  readonly hub?: string;
 }
 
 /**
@@ -70,7 +81,44 @@ export interface LoadOptions {
  * Weights are streamed to the device; no file is ever whole in memory.
  */
 export async function load(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
-  const { device = "auto", onProgress, signal, cache = true, retries = RETRY.retries, hub } = options;
+  const { onProgress, signal, cache = true } = options;
+  const call = described(source, options);
+  const connection = new Connection(startWorker());
+  try {
+    const loaded = await connection.call({ type: "load", ...call, cache }, { signal, onProgress });
+    return new Model(connection, loaded.model, loaded.device);
+  } catch (thrown) {
+    const error = KinetoscopeError.from(thrown);
+    connection.end(error);
+    throw error;
+  }
+}
+
+/**
+ * What a clip of a model would take, before any weights are read: bytes to download by component, memory by stage, and,
+ * where it does not fit, the nearest clips that do. Rejects as `load` does.
+ */
+export async function plan(
+  source: ModelSource,
+  clip: ClipOptions,
+  options: PlanOptions = {},
+): Promise<Advice> {
+  const call = described(source, options);
+  const connection = new Connection(startWorker());
+  try {
+    return await connection.call({ type: "advise", ...call, options: clip }, { signal: options.signal });
+  } catch (thrown) {
+    throw KinetoscopeError.from(thrown);
+  } finally {
+    connection.end(cancelled());
+  }
+}
+
+/** What both ask of the worker. */
+function described(
+  source: ModelSource,
+  { device = "auto", memory, signal, retries = RETRY.retries, hub }: PlanOptions,
+): { source: SourceSpec; device: Device; retries: number; memory: number | undefined } {
   if (signal?.aborted) {
     throw cancelled();
   }
@@ -82,19 +130,7 @@ export async function load(source: ModelSource, options: LoadOptions = {}): Prom
       found,
     });
   }
-  const spec = describeSource(source, hub);
-  const connection = new Connection(startWorker());
-  try {
-    const loaded = await connection.call(
-      { type: "load", source: spec, device, cache, retries },
-      { signal, onProgress },
-    );
-    return new Model(connection, loaded.model, loaded.device);
-  } catch (thrown) {
-    const error = KinetoscopeError.from(thrown);
-    connection.end(error);
-    throw error;
-  }
+  return { source: describeSource(source, hub), device, retries, memory };
 }
 
 function startWorker(): Worker {

@@ -5,6 +5,7 @@
  */
 import type { ErrorFacts } from "./errors.js";
 import type {
+  Advice,
   ClipPlan,
   Edit,
   EngineInfo,
@@ -24,6 +25,7 @@ import type { Pace } from "./weights/traffic.js";
 import type { LoadWarning } from "./weights/warnings.js";
 
 export type {
+  Advice,
   ClipOptions,
   ClipPlan,
   Edit,
@@ -113,6 +115,15 @@ export type Call =
       readonly device: Device;
       readonly cache: boolean;
       readonly retries: number;
+      readonly memory: number | undefined;
+    }
+  | {
+      readonly type: "advise";
+      readonly source: SourceSpec;
+      readonly device: Device;
+      readonly retries: number;
+      readonly memory: number | undefined;
+      readonly options: ClipOptions;
     }
   | { readonly type: "memory" }
   | { readonly type: "plan"; readonly options: ClipOptions }
@@ -122,6 +133,7 @@ export type Call =
 /** What each call answers. */
 export interface Results {
   load: { readonly model: ModelInfo; readonly device: DeviceInfo };
+  advise: Advice;
   memory: MemoryInfo;
   plan: ClipPlan;
   open: SessionInfo;

@@ -4,7 +4,7 @@
  */
 import { KinetoscopeError, cancelled } from "./errors.js";
 import { type FromWorker, type Request, type Results, type ToWorker, transferables } from "./messages.js";
-import init, { CancelFlag, Engine, type Model, type Session } from "./wasm/kinetoscope.js";
+import init, { type Advice, CancelFlag, Engine, type Model, type Session } from "./wasm/kinetoscope.js";
 import { OpfsStore } from "./weights/opfs.js";
 import { RETRY } from "./weights/retry.js";
 import { openSource } from "./weights/source.js";
@@ -35,6 +35,8 @@ let engine: Engine | undefined;
 let model: Model | undefined;
 /** Set by a trap in the wasm: its memory is in no known state after that. */
 let broken: KinetoscopeError | undefined;
+/** Knows what went wrong where the model's weights come from; they may be read while clips are made. */
+let witness: Witness | undefined;
 let queue: Promise<void> = Promise.resolve();
 
 scope.onmessage = ({ data }) => {
@@ -61,7 +63,7 @@ async function answer(request: Request): Promise<void> {
     const value = await run(request);
     scope.postMessage({ type: "result", id, value }, transferables(value));
   } catch (thrown) {
-    const error = KinetoscopeError.from(thrown);
+    const error = KinetoscopeError.from(witness?.explain(thrown) ?? thrown);
     if (thrown instanceof WebAssembly.RuntimeError) {
       broken = error;
     }
@@ -89,6 +91,8 @@ async function run(request: Request): Promise<Results[keyof Results]> {
   switch (request.type) {
     case "load":
       return load(request);
+    case "advise":
+      return advise(request);
     case "memory":
       return { device: engine?.allocatedBytes() ?? 0, worker: memory?.buffer.byteLength ?? 0 };
     case "plan":
@@ -124,7 +128,7 @@ async function run(request: Request): Promise<Results[keyof Results]> {
 async function load(request: Extract<Request, { type: "load" }>): Promise<Results["load"]> {
   const { id, source, device, cache, retries } = request;
   ({ memory } = await init());
-  engine = await Engine.create(device);
+  engine = await Engine.create(device, request.memory ?? defaultMemory());
   const onWarning = (warning: LoadWarning): void =>
     scope.postMessage({ type: "progress", id, progress: { type: "warning", ...warning } }, []);
   const traffic = new Traffic();
@@ -135,7 +139,7 @@ async function load(request: Extract<Request, { type: "load" }>): Promise<Result
     retry: { ...RETRY, retries },
     onWarning,
   });
-  const witness = new Witness(files);
+  witness = new Witness(files);
   const cancel = new CancelFlag();
   try {
     model = await engine.load(
@@ -148,13 +152,34 @@ async function load(request: Extract<Request, { type: "load" }>): Promise<Result
       cancel,
     );
     await files.markComplete();
-  } catch (thrown) {
-    throw witness.explain(thrown);
   } finally {
     cancel.free();
     files.release();
   }
   return { model: model.info(), device: engine.info() };
+}
+
+/** What a clip of a model takes here, from the headers of its files. */
+async function advise(request: Extract<Request, { type: "advise" }>): Promise<Advice> {
+  const { source, device, retries, options } = request;
+  await init();
+  engine = await Engine.create(device, request.memory ?? defaultMemory());
+  const files = openSource(source, { retry: { ...RETRY, retries } });
+  witness = new Witness(files);
+  try {
+    return await engine.plan(witness, options);
+  } finally {
+    files.release();
+  }
+}
+
+/**
+ * Bytes of the device that are taken where the caller says nothing: WebGPU does not tell how many there are. Half of the
+ * machine's memory, as far as the browser tells that, so that 8 GB are enough.
+ */
+function defaultMemory(): number {
+  const { deviceMemory = 8 } = navigator as { deviceMemory?: number };
+  return (deviceMemory / 2) * 2 ** 30;
 }
 
 function open({ id, options }: Extract<Request, { type: "open" }>): Results["open"] {

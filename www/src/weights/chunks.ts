@@ -70,6 +70,11 @@ export class ChunkReader {
     return stored;
   }
 
+  /** Whether the chunk is in the store. */
+  async isStored({ key, bytes }: Chunk): Promise<boolean> {
+    return key !== undefined && (await this.#store?.has(key, bytes)) === true;
+  }
+
   /** The chunk from its host, checked, and stored where there is a store. */
   async download(path: string, chunk: Chunk): Promise<Uint8Array<ArrayBuffer>> {
     await this.#enter();
@@ -180,7 +185,8 @@ export class ChunkedFile {
   readonly #layout: ChunkLayout;
   readonly #reader: ChunkReader;
   readonly #coming = new Map<number, Promise<Uint8Array<ArrayBuffer>>>();
-  readonly #planned: Range[] = [];
+  /** Ends of the spans that are going to be read, by their starts: a span may be planned again. */
+  readonly #planned = new Map<number, number>();
   /** Until the host is known to do ranges, one chunk is asked for after the other, in the order of the reads. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -195,7 +201,21 @@ export class ChunkedFile {
 
   /** Notes a span that is going to be read. */
   plan(span: Range): void {
-    this.#planned.push(span);
+    this.#planned.set(span.start, Math.max(span.end, this.#planned.get(span.start) ?? 0));
+  }
+
+  /** Stores the chunks of a span, where there is a store that can keep them. */
+  async fetch(start: number, end: number): Promise<void> {
+    const { chunkBytes } = this.#layout;
+    if (!this.#reader.stores) {
+      return;
+    }
+    for (let index = Math.floor(start / chunkBytes); index * chunkBytes < end; index++) {
+      const chunk = this.#layout.chunk(index);
+      if (chunk.key !== undefined && !(await this.#reader.isStored(chunk))) {
+        await this.#chunk(index);
+      }
+    }
   }
 
   async read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -296,13 +316,13 @@ export class ChunkedFile {
       sha256 === undefined &&
       remote.ranged === true &&
       end - start <= ASIDE_BYTES &&
-      this.#planned.length > 0 &&
+      this.#planned.size > 0 &&
       !this.#isPlanned({ start, end })
     );
   }
 
   #isPlanned({ start, end }: Range): boolean {
-    return this.#planned.some((span) => span.start < end && start < span.end);
+    return [...this.#planned].some(([from, to]) => from < end && start < to);
   }
 
   async #readAside(index: number, range: Range): Promise<Uint8Array<ArrayBuffer>> {

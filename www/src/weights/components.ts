@@ -32,6 +32,11 @@ export class ComponentSource implements ByteSource {
     return source.read(inside, start, end);
   }
 
+  async fetch(path: string, start: number, end: number): Promise<void> {
+    const { source, inside } = await this.#find(path);
+    return source.fetch(inside, start, end);
+  }
+
   plan(spans: readonly Span[]): void {
     this.#base?.plan(spans.filter(({ path }) => !this.#components.has(folderOf(path))));
     for (const [folder, source] of this.#components) {

@@ -21,6 +21,8 @@ abstract class LocalSource implements ByteSource {
     return bytes;
   }
 
+  async fetch(): Promise<void> {}
+
   plan(): void {}
 
   async markComplete(): Promise<void> {}

@@ -77,6 +77,15 @@ export class OpfsStore implements ChunkStore {
     }
   }
 
+  async has(key: string, bytes: number): Promise<boolean> {
+    try {
+      const file = await (await this.#chunks.getFileHandle(key)).getFile();
+      return file.size === bytes;
+    } catch {
+      return false;
+    }
+  }
+
   async read(key: string, bytes: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
     try {
       const handle = (await this.#chunks.getFileHandle(key)) as WorkerFileHandle;

@@ -37,6 +37,10 @@ abstract class RemoteSource implements ByteSource {
     return end > start ? file.read(start, end) : new Uint8Array();
   }
 
+  async fetch(path: string, start: number, end: number): Promise<void> {
+    await (await this.#file(path)).fetch(start, end);
+  }
+
   plan(spans: readonly Span[]): void {
     for (const span of spans) {
       // Only what was opened is planned; a file that could not be says so when it is read.

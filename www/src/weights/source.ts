@@ -51,6 +51,8 @@ export interface ByteSource {
    * beginning to its end.
    */
   read(path: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Has a span kept on this device, where what comes from the network is; nothing is done where it is not. */
+  fetch(path: string, start: number, end: number): Promise<void>;
   /** Takes note of spans that are going to be read. */
   plan(spans: readonly Span[]): void;
   /** Takes note that everything the model needs has been read. */

@@ -42,6 +42,8 @@ export interface PartialChunk {
 
 /** Where chunks are kept. A failure ends the keeping of new ones and is told once; what is there can still be read. */
 export interface ChunkStore {
+  /** Whether a chunk is there whole. */
+  has(key: string, bytes: number): Promise<boolean>;
   /** A chunk, if it is there whole. */
   read(key: string, bytes: number): Promise<Uint8Array<ArrayBuffer> | undefined>;
   /**

@@ -88,6 +88,10 @@ export class MemoryStore implements ChunkStore {
   readonly records = new Map<string, StoredRecord>();
   readonly #turns = new Map<string, Promise<unknown>>();
 
+  async has(key: string, bytes: number): Promise<boolean> {
+    return this.chunks.get(key)?.length === bytes;
+  }
+
   async read(key: string, bytes: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
     // As much out of order as a disk can be.
     await new Promise((ready) => setTimeout(ready, Math.random() * 5));

@@ -19,6 +19,10 @@ export class Witness implements WasmSource {
     return this.#watch(path, this.#source.read(path, start, end));
   }
 
+  fetch(path: string, start: number, end: number): Promise<void> {
+    return this.#watch(path, this.#source.fetch(path, start, end));
+  }
+
   plan(spans: WasmSpan[]): void {
     this.#source.plan(spans);
   }
