@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from cases import CASES, GOLDEN, REPOSITORY, SMALL, Clip
 from modes import modes
 from names import names
-from number_formats import number_formats
+from number_formats import number_formats, quantised_values
 from prompts import CLEAN, TOKENS
 
 sys.path.append(str(REPOSITORY / "models" / "recipe"))
@@ -280,6 +280,7 @@ SHARED = {
     "noise": lambda: write_tensors(GOLDEN / "noise.safetensors", noise()),
     "names": lambda: write_json(GOLDEN / "names.json", names()),
     "number_formats": lambda: write_tensors(GOLDEN / "number_formats.safetensors", number_formats()),
+    "quantised": lambda: write_tensors(GOLDEN / "quantised.safetensors", quantised_values()),
     "schedules": lambda: write_json(GOLDEN / "schedules.json", schedules()),
     "clean": lambda: write_json(
         GOLDEN / "clean.json", [{"input": text, "output": prompt_clean(text)} for text in CLEAN]

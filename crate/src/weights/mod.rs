@@ -6,6 +6,7 @@ pub mod gguf;
 pub mod layout;
 pub mod load;
 pub mod naming;
+pub mod quantise;
 pub mod safetensors;
 pub mod scope;
 pub mod source;
