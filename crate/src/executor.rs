@@ -1,12 +1,13 @@
 //! The one interface over both executors: WebGPU (natively Vulkan, Metal, DirectX 12), and the CPU.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use serde::Serialize;
 
 use crate::cpu::{self, Cpu};
 use crate::gpu::{self, Gpu, GpuOptions};
-use crate::recording::Recording;
+use crate::recording::{PartWeights, Recording};
 use crate::tensor::Tensor;
 use crate::{CancelFlag, Error, Result};
 
@@ -58,6 +59,17 @@ pub struct CpuChoice {
     pub cpu: Cpu,
     /// Why it is not WebGPU, when that was wanted.
     pub reason: Option<Error>,
+    /// See [`GpuOptions::max_memory`].
+    pub max_memory: Option<u64>,
+}
+
+/// A recording that was prepared to run in parts by an executor, and runs on it alone.
+#[derive(Debug)]
+pub enum Parts {
+    /// Of the GPU.
+    Gpu(gpu::Parts),
+    /// Of the CPU.
+    Cpu(cpu::Program),
 }
 
 /// A recording that was prepared by an executor, and runs on it alone.
@@ -91,7 +103,7 @@ impl From<Gpu> for Executor {
 
 impl From<Cpu> for Executor {
     fn from(cpu: Cpu) -> Self {
-        Self::Cpu(CpuChoice { cpu, reason: None })
+        Self::Cpu(CpuChoice { cpu, ..CpuChoice::default() })
     }
 }
 
@@ -101,8 +113,9 @@ impl Executor {
     /// # Errors
     /// [`Error::DeviceUnavailable`] when WebGPU was asked for and there is no adapter.
     pub async fn open(choice: DeviceChoice, options: &GpuOptions) -> Result<Self> {
+        let max_memory = options.max_memory;
         if choice == DeviceChoice::Cpu {
-            return Ok(Cpu::new().into());
+            return Ok(Self::Cpu(CpuChoice { max_memory, ..CpuChoice::default() }));
         }
         let reason = match Gpu::create(options).await {
             Ok(gpu) if choice == DeviceChoice::WebGpu || !gpu.info().software => return Ok(gpu.into()),
@@ -118,7 +131,7 @@ impl Executor {
             Err(error) if choice == DeviceChoice::WebGpu => return Err(error),
             Err(error) => error,
         };
-        Ok(Self::Cpu(CpuChoice { reason: Some(reason), ..CpuChoice::default() }))
+        Ok(Self::Cpu(CpuChoice { reason: Some(reason), max_memory, ..CpuChoice::default() }))
     }
 
     /// What was opened.
@@ -142,11 +155,35 @@ impl Executor {
         }
     }
 
-    /// Bytes that can be held in all, where that is known beforehand: wasm addresses 4 GiB, a part of which is not ours.
+    /// Bytes that may be held in all, where that is known beforehand: what the caller allows, and in wasm, which addresses 4 GiB, the
+    /// part of them that is ours.
     pub fn capacity(&self) -> Option<u64> {
         match self {
-            Self::Gpu(_) => None,
-            Self::Cpu(_) => cfg!(target_arch = "wasm32").then_some(3 << 30),
+            Self::Gpu(gpu) => gpu.max_memory(),
+            Self::Cpu(CpuChoice { max_memory, .. }) => {
+                let wasm = cfg!(target_arch = "wasm32").then_some(3 << 30);
+                wasm.into_iter().chain(*max_memory).min()
+            }
+        }
+    }
+
+    /// Bytes that a resident tensor takes.
+    pub fn bytes_of(&self, tensor: &Tensor) -> u64 {
+        match self {
+            Self::Gpu(_) => gpu::buffer_bytes(tensor),
+            Self::Cpu(_) => cpu::resident_bytes(tensor),
+        }
+    }
+
+    /// Bytes that preparing and running a recording adds to [`Executor::allocated_bytes`]: residents that have no memory yet, but for
+    /// those that are `absent`, and intermediate results.
+    ///
+    /// # Errors
+    /// As [`Executor::prepare`].
+    pub fn bytes_to_prepare(&self, recording: &Recording, absent: &dyn Fn(u64) -> bool) -> Result<u64> {
+        match self {
+            Self::Gpu(gpu) => gpu.bytes_to_prepare(recording, absent),
+            Self::Cpu(CpuChoice { cpu, .. }) => Ok(cpu.bytes_to_prepare(recording, absent)),
         }
     }
 
@@ -173,10 +210,50 @@ impl Executor {
     ///
     /// # Errors
     /// As [`Gpu::prepare`] and [`Cpu::prepare`].
-    pub fn prepare(&self, recording: Recording) -> Result<Program> {
+    pub fn prepare(&self, recording: &Recording) -> Result<Program> {
         match self {
             Self::Gpu(gpu) => gpu.prepare(recording).map(Program::Gpu),
             Self::Cpu(CpuChoice { cpu, .. }) => cpu.prepare(recording).map(Program::Cpu),
+        }
+    }
+
+    /// Makes a recording ready to run in parts: the residents that are `absent` have memory in their part only.
+    ///
+    /// # Errors
+    /// As [`Executor::prepare`].
+    pub fn prepare_parts(&self, recording: &Recording, absent: &dyn Fn(u64) -> bool) -> Result<Parts> {
+        match self {
+            Self::Gpu(gpu) => gpu.prepare_parts(recording, absent).map(Parts::Gpu),
+            Self::Cpu(CpuChoice { cpu, .. }) => cpu.prepare_parts(recording, absent).map(Parts::Cpu),
+        }
+    }
+
+    /// Runs ranges of operations that follow each other, each with its weights.
+    ///
+    /// # Errors
+    /// As [`Executor::run`], and what loading reports.
+    pub async fn run_parts(
+        &self,
+        program: &Parts,
+        parts: &[Range<usize>],
+        weights: &dyn PartWeights,
+        cancel: &CancelFlag,
+    ) -> Result<()> {
+        match (self, program) {
+            (Self::Gpu(gpu), Parts::Gpu(program)) => gpu.run_parts(program, parts, weights, cancel).await,
+            (Self::Cpu(CpuChoice { cpu, .. }), Parts::Cpu(program)) => {
+                cpu.run_parts(program, parts, weights, cancel).await
+            }
+            _ => Err(foreign("run_parts")),
+        }
+    }
+
+    /// Whether all that a program was bound to when it was prepared is still there.
+    pub fn is_current(&self, program: &Program) -> bool {
+        match (self, program) {
+            (Self::Gpu(gpu), Program::Gpu(program)) => gpu.is_current(program),
+            (Self::Cpu(CpuChoice { cpu, .. }), Program::Cpu(program)) => cpu.is_current(program),
+            _ => false,
         }
     }
 
@@ -188,10 +265,7 @@ impl Executor {
         match (self, program) {
             (Self::Gpu(gpu), Program::Gpu(program)) => gpu.run(program, cancel).await,
             (Self::Cpu(CpuChoice { cpu, .. }), Program::Cpu(program)) => cpu.run(program, cancel).await,
-            _ => Err(Error::WrongState {
-                call: "run",
-                reason: "the program was prepared by another executor".into(),
-            }),
+            _ => Err(foreign("run")),
         }
     }
 
@@ -221,6 +295,10 @@ impl Executor {
             Self::Cpu(CpuChoice { cpu, .. }) => cpu.allocated_bytes(),
         }
     }
+}
+
+fn foreign(call: &'static str) -> Error {
+    Error::WrongState { call, reason: "the program was prepared by another executor".into() }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@
 //! | [`sampling`], [`text`], [`weights`], [`config`] | schedules and noise; prompts; checkpoints; config files |
 //! | [`executor`] | the one interface over both executors |
 //! | [`gpu`], [`cpu`] | the executors: WebGPU, and plain Rust |
-//! | [`recording`], [`ops`], [`tensor`] | the list of operations of a forward, the operations, virtual tensors |
+//! | [`recording`], [`ops`], [`tensor`], [`quants`] | the list of operations of a forward, the operations, virtual tensors, quantised matrices |
 //! | [`error`], [`cancel`] | every way to fail; the flag that stops work |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -44,6 +44,7 @@ pub mod gpu;
 pub mod models;
 pub mod ops;
 pub mod pipeline;
+pub mod quants;
 pub mod recording;
 pub mod sampling;
 pub mod tensor;

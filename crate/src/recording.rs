@@ -4,6 +4,9 @@
 //! changes between runs (timestep, solver coefficients, frame index) is read from small resident tensors.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use futures_util::future::LocalBoxFuture;
 
 use crate::ops::Op;
 use crate::tensor::{Lifetime, Tensor};
@@ -16,10 +19,19 @@ pub struct Recorder {
     written: HashSet<u64>,
 }
 
-/// A finished list of operations, in order of execution.
-#[derive(Debug)]
+/// A finished list of operations, in order of execution. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Recording {
-    ops: Vec<Op>,
+    ops: Rc<[Op]>,
+}
+
+/// Brings the weights of a part of a recording and takes them away again, where not all have room at once.
+pub trait PartWeights {
+    /// Puts the weights of part `index` on the device; nothing to do past the last part.
+    fn load(&self, index: usize) -> LocalBoxFuture<'_, Result<()>>;
+
+    /// Frees those that no later part which is loaded needs.
+    fn release(&self, index: usize);
 }
 
 impl Recorder {
@@ -56,7 +68,7 @@ impl Recorder {
 
     /// Ends the recording.
     pub fn finish(self) -> Recording {
-        Recording { ops: self.ops }
+        Recording { ops: self.ops.into() }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::quants::Quants;
 use crate::{Error, Result};
 
 /// How the elements of a tensor are stored on the device.
@@ -17,6 +18,8 @@ pub enum DType {
     Bf16,
     /// Unsigned 32-bit words (RGBA pixels).
     U32,
+    /// Quantised matrices; weights of linear layers only, and never in parts.
+    Quants(Quants),
 }
 
 impl DType {
@@ -25,6 +28,7 @@ impl DType {
         match self {
             Self::F32 | Self::U32 => elements as u64 * 4,
             Self::F16 | Self::Bf16 => elements.div_ceil(2) as u64 * 4,
+            Self::Quants(format) => format.bytes(elements),
         }
     }
 }

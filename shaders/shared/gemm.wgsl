@@ -1,7 +1,10 @@
 // Formula: out[i, column + j] = combine(act(sum_k a[i, k] W[k, j] + bias[j])).
 //   combine: y, combined + y, combined * y, combined + gate * y, with combined at (i, column + j), or out + y.
 // Layouts: W [weight_rows, stride], stride a multiple of 4, as f32, or with HALF as f16 and with BFLOAT as bf16, two to
-//   a word; bias [columns]; combined and out [rows, width]. With VEC4 all but the bias start at whole vectors, and
+//   a word. With QUANT8 and QUANT4 W is [columns, weight_rows] in sections of words (crate/src/quants.rs): signed
+//   quants; from scales on scale and offset of each group of 1 << group_shift elements, as f16; from nests on, where it
+//   is not 0, what those of 256 elements are multiplied with; an element is (quant + zero) * scale + offset.
+//   bias [columns]; combined and out [rows, width]. With VEC4 all but the bias start at whole vectors, and
 //   columns, column, width and channels are multiples of 4. k runs over taps of `channels` each, padded to whole
 //   vectors; the weight has no such padding. The shader that includes this has Params.gemm, binds a at 1, and gives
 //   gate_at(row, j).
@@ -22,20 +25,24 @@ struct Gemm {
     activation: u32,
     // 0 none, 1 add, 2 multiply, 3 gated add, 4 add to what is in out.
     combine: u32,
+    scales: u32,
+    nests: u32,
+    group_shift: u32,
+    zero: u32,
     // A struct in a uniform block takes whole vectors.
     padding: u32,
 }
 
 const ACCUMULATE = 4u;
 
-//#if HALF
+//#if HALF|BFLOAT
 @group(0) @binding(2) var<storage, read> weight: array<vec2<u32>>;
-//#else
-//#if BFLOAT
-@group(0) @binding(2) var<storage, read> weight: array<vec2<u32>>;
-//#else
-@group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
 //#endif
+//#if QUANT8|QUANT4
+@group(0) @binding(2) var<storage, read> weight: array<u32>;
+//#endif
+//#if !HALF|BFLOAT|QUANT8|QUANT4
+@group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
 //#endif
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 //#if VEC4
@@ -49,6 +56,37 @@ const ACCUMULATE = 4u;
 //#include "shared/base.wgsl"
 //#include "shared/grid.wgsl"
 
+//#if QUANT8|QUANT4
+// Scale and offset of the group with this element.
+fn group_scale(element: u32) -> vec2<f32> {
+    let inner = unpack2x16float(weight[params.gemm.scales + (element >> params.gemm.group_shift)]);
+    if params.gemm.nests == 0u {
+        return inner;
+    }
+    return inner * unpack2x16float(weight[params.gemm.nests + element / 256u]);
+}
+
+// Four neighbouring quants of one group.
+fn load_quants(element: u32) -> vec4<f32> {
+    //#if QUANT8
+    let bytes = vec4<u32>(weight[element / 4u]) << vec4<u32>(24u, 16u, 8u, 0u);
+    return vec4<f32>(bitcast<vec4<i32>>(bytes) >> vec4<u32>(24u));
+    //#else
+    // 32 elements are four words: 16 in the low halves of the bytes, then 16 in the high ones.
+    let word = weight[element / 32u * 4u + element / 4u % 4u] << (4u - element / 16u % 2u * 4u);
+    let bytes = vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u);
+    return vec4<f32>(bitcast<vec4<i32>>(bytes) >> vec4<u32>(28u));
+    //#endif
+}
+
+// The weights of column j at the four k from k on; past the last of either they are the last.
+fn load_column(k: u32, j: u32) -> vec4<f32> {
+    let depth = params.gemm.weight_rows;
+    let element = min(j, params.gemm.columns - 1u) * depth + min(k, depth - 4u);
+    let group = group_scale(element);
+    return (load_quants(element) + f32(params.gemm.zero)) * group.x + group.y;
+}
+//#else
 // Four columns of the weight, by their index in whole vectors from the binding's start.
 fn load_weight(index: u32) -> vec4<f32> {
     //#if HALF
@@ -64,6 +102,7 @@ fn load_weight(index: u32) -> vec4<f32> {
     //#endif
     //#endif
 }
+//#endif
 
 // Vectors of a tap, the last one padded.
 fn tap_vectors() -> u32 {
@@ -81,11 +120,25 @@ fn weight_row(k: u32) -> u32 {
     return min(row, params.gemm.weight_rows - 1u);
 }
 
+//#if QUANT8|QUANT4
+// The weights of the four columns from j on at the four k from k on, a column of the matrix a k.
+fn load_b4(k: u32, j: u32) -> mat4x4<f32> {
+    return transpose(
+        mat4x4<f32>(load_column(k, j), load_column(k, j + 1u), load_column(k, j + 2u), load_column(k, j + 3u)),
+    );
+}
+//#else
 // Four columns from j on of the weight at k; past the last column they are the last.
 fn load_b(k: u32, j: u32) -> vec4<f32> {
     let stride = params.gemm.stride / 4u;
     return load_weight(base(2u) / 4u + weight_row(k) * stride + min(j / 4u, stride - 1u));
 }
+
+// The weights of the four columns from j on at the four k from k on, a column of the matrix a k.
+fn load_b4(k: u32, j: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(load_b(k, j), load_b(k + 1u, j), load_b(k + 2u, j), load_b(k + 3u, j));
+}
+//#endif
 
 fn bias_at(j: u32) -> vec4<f32> {
     let first = base(3u);

@@ -54,9 +54,11 @@ fn main(
     var c61 = vec4<f32>();
     var c71 = vec4<f32>();
 
+    //#if !QUANT8|QUANT4
     let stride = params.gemm.stride / 4u;
     let column0 = base(2u) / 4u + j / 4u;
     let column1 = base(2u) / 4u + min(j / 4u + 1u, stride - 1u);
+    //#endif
     let vectors = tap_vectors();
     for (var tap = 0u; tap < params.gemm.taps; tap++) {
         let source0 = tap_source(row0, tap);
@@ -77,6 +79,9 @@ fn main(
             let a6 = load_tap(source6, vector);
             let a7 = load_tap(source7, vector);
             let k = (tap * vectors + vector) * 4u;
+            //#if QUANT8|QUANT4
+            let u = load_b4(k, j);
+            //#else
             //#if VEC4
             let k0 = k * stride;
             let k1 = k0 + stride;
@@ -94,6 +99,7 @@ fn main(
                 load_weight(column0 + k2),
                 load_weight(column0 + k3),
             );
+            //#endif
             c00 += u * a0;
             c10 += u * a1;
             c20 += u * a2;
@@ -102,12 +108,16 @@ fn main(
             c50 += u * a5;
             c60 += u * a6;
             c70 += u * a7;
+            //#if QUANT8|QUANT4
+            let v = load_b4(k, j + 4u);
+            //#else
             let v = mat4x4<f32>(
                 load_weight(column1 + k0),
                 load_weight(column1 + k1),
                 load_weight(column1 + k2),
                 load_weight(column1 + k3),
             );
+            //#endif
             c01 += v * a0;
             c11 += v * a1;
             c21 += v * a2;

@@ -25,8 +25,7 @@ fn main(
         let at = tap_source(source, tap);
         for (var vector = 0u; vector < vectors; vector++) {
             let k = (tap * vectors + vector) * 4u;
-            let b = mat4x4<f32>(load_b(k, j), load_b(k + 1u, j), load_b(k + 2u, j), load_b(k + 3u, j));
-            c += b * load_tap(at, vector);
+            c += load_b4(k, j) * load_tap(at, vector);
         }
     }
     store(row, j, c);

@@ -43,7 +43,7 @@ fn main(
         return;
     }
 
-    // What this invocation loads: four rows by four k of a, and two vectors of b.
+    // What this invocation loads: four rows by four k of a, and two vectors of b; of quants four k by four columns.
     let a_k = thread % (STEP / 4u) * 4u;
     let a_vector = thread / (STEP / 4u);
     let loads_a = a_vector < ROW_VECTORS;
@@ -52,9 +52,16 @@ fn main(
     let source1 = row_source(a_row + 1u);
     let source2 = row_source(a_row + 2u);
     let source3 = row_source(a_row + 3u);
+    //#if QUANT8|QUANT4
+    let b_block = THREADS - 1u - thread;
+    let loads_b = b_block < STEP / 4u * COLUMN_VECTORS;
+    let b_k = b_block % (STEP / 4u) * 4u;
+    let b_vector = b_block / (STEP / 4u);
+    //#else
     let b_k = thread / COLUMN_VECTORS;
     let b_column = first_column + thread % COLUMN_VECTORS * 4u;
     let b_step = THREADS / COLUMN_VECTORS;
+    //#endif
 
     // What it computes: rows 4 ty.. and 64 + 4 ty.., columns 4 tx.. and 32 + 4 tx..; with SMALL the first of each.
     let tx = thread % 8u;
@@ -91,8 +98,15 @@ fn main(
             a2 = load_a(source2, at);
             a3 = load_a(source3, at);
         }
+        //#if QUANT8|QUANT4
+        var b = mat4x4<f32>();
+        if loads_b {
+            b = load_b4(first_k + b_k, first_column + b_vector * 4u);
+        }
+        //#else
         let b0 = load_b(first_k + b_k, b_column);
         let b1 = load_b(first_k + b_k + b_step, b_column);
+        //#endif
         workgroupBarrier();
         if loads_a {
             a_tile[a_index(a_k, a_vector)] = vec4<f32>(a0.x, a1.x, a2.x, a3.x);
@@ -100,8 +114,16 @@ fn main(
             a_tile[a_index(a_k + 2u, a_vector)] = vec4<f32>(a0.z, a1.z, a2.z, a3.z);
             a_tile[a_index(a_k + 3u, a_vector)] = vec4<f32>(a0.w, a1.w, a2.w, a3.w);
         }
+        //#if QUANT8|QUANT4
+        if loads_b {
+            for (var i = 0u; i < 4u; i++) {
+                b_tile[(b_k + i) * COLUMN_VECTORS + b_vector] = b[i];
+            }
+        }
+        //#else
         b_tile[thread] = b0;
         b_tile[thread + THREADS] = b1;
+        //#endif
         workgroupBarrier();
 
         for (var k = 0u; k < STEP; k++) {

@@ -479,7 +479,14 @@ fn a_plan_reads_headers_only() {
     succeeded(&output);
     let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(plan["peakBytes"].as_u64() > plan["weightBytes"].as_u64());
-    assert_eq!(plan["stages"].as_array().unwrap().len(), 3);
+    assert_eq!(plan["stages"].as_array().unwrap().len(), 4);
+    let less = plan["peakBytes"].as_u64().unwrap() - 1;
+    let turns = kinetoscope(&["plan", "--json", "--width", "128", "--memory", &less.to_string()]);
+    succeeded(&turns);
+    let turns: serde_json::Value = serde_json::from_slice(&turns.stdout).unwrap();
+    assert!(turns["peakBytes"].as_u64().unwrap() <= less);
+    assert!(turns["stages"].as_array().unwrap().iter().any(|stage| stage["weights"] == "turn"));
+    failed(&kinetoscope(&["plan", "--memory", "1MiB"]), "device_too_small", &["1048576"]);
     let small = kinetoscope(&["plan", "--max-binding", "1024"]);
     failed(&small, "device_too_small", &["1024"]);
     let shown = kinetoscope(&["plan"]);

@@ -42,7 +42,7 @@ fn what_is_allocated_is_what_the_plan_says() {
     let plan = Plan::new(&chain(&x, &out, 5), gpu.limits()).unwrap();
     assert_eq!(gpu.allocated_bytes(), 0);
     gpu.upload(&x, bytemuck::cast_slice(&[0.5_f32; 37 * 11])).unwrap();
-    let program = gpu.prepare(chain(&x, &out, 5)).unwrap();
+    let program = gpu.prepare(&chain(&x, &out, 5)).unwrap();
     assert_eq!(gpu.allocated_bytes(), plan.total_bytes());
     assert_eq!(program.bytes(), plan.temporary_bytes + plan.uniform_bytes);
     block_on(gpu.run(&program, &CancelFlag::new())).unwrap();
@@ -59,7 +59,7 @@ fn what_is_allocated_is_what_the_plan_says() {
 fn a_fresh_resident_is_zero_and_views_are_read_and_written() {
     let gpu = device();
     let whole = Tensor::resident(DType::F32, &[5, 3]);
-    let program = gpu.prepare(chain(&whole, &Tensor::resident(DType::F32, &[5, 3]), 1)).unwrap();
+    let program = gpu.prepare(&chain(&whole, &Tensor::resident(DType::F32, &[5, 3]), 1)).unwrap();
     assert_eq!(floats(&gpu, &whole), [0.0; 15]);
     gpu.upload(&whole.rows(2, 2).unwrap(), bytemuck::cast_slice(&[1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0]))
         .unwrap();
@@ -98,7 +98,7 @@ fn wrong_calls_are_typed_errors() {
     assert_eq!(block_on(gpu.read(&Tensor::temporary(&[1]))).unwrap_err().code(), "wrong_state");
     assert_eq!(gpu.allocated_bytes(), 0);
 
-    let program = gpu.prepare(chain(&x, &Tensor::resident(DType::F32, &[4, 4]), 2)).unwrap();
+    let program = gpu.prepare(&chain(&x, &Tensor::resident(DType::F32, &[4, 4]), 2)).unwrap();
     gpu.release(&x);
     assert_eq!(block_on(gpu.run(&program, &CancelFlag::new())).unwrap_err().code(), "wrong_state");
     // Another buffer under the same tensor is not the one the program has bound.
@@ -110,7 +110,7 @@ fn wrong_calls_are_typed_errors() {
 fn a_device_too_small_leaves_nothing_behind() {
     let gpu = gpu(&GpuOptions { max_buffer: Some(1 << 16), ..GpuOptions::default() });
     let x = Tensor::resident(DType::F32, &[200, 100]);
-    let error = gpu.prepare(chain(&x, &Tensor::resident(DType::F32, &[200, 100]), 2)).unwrap_err();
+    let error = gpu.prepare(&chain(&x, &Tensor::resident(DType::F32, &[200, 100]), 2)).unwrap_err();
     assert_eq!(error.code(), "device_too_small");
     assert_eq!(gpu.upload(&x, &[0; 80_000]).unwrap_err().code(), "device_too_small");
     assert_eq!(gpu.allocated_bytes(), 0);
@@ -123,7 +123,7 @@ fn cancelling_stops_between_submits_and_the_device_stays_usable() {
         gpu(&GpuOptions { max_dispatch_flops: Some(1), max_binding: Some(4096), ..GpuOptions::default() });
     let (x, out) = (Tensor::resident(DType::F32, &[1, 8]), Tensor::resident(DType::F32, &[1, 8]));
     gpu.upload(&x, bytemuck::cast_slice(&[2.0_f32; 8])).unwrap();
-    let program = gpu.prepare(chain(&x, &out, 3)).unwrap();
+    let program = gpu.prepare(&chain(&x, &out, 3)).unwrap();
     let cancel = CancelFlag::new();
     cancel.cancel();
     assert_eq!(block_on(gpu.run(&program, &cancel)), Err(Error::Cancelled));
@@ -136,13 +136,13 @@ fn cancelling_stops_between_submits_and_the_device_stays_usable() {
 fn a_lost_device_says_so_on_every_call() {
     let gpu = device();
     let (x, out) = (Tensor::resident(DType::F32, &[2, 2]), Tensor::resident(DType::F32, &[2, 2]));
-    let program = gpu.prepare(chain(&x, &out, 1)).unwrap();
+    let program = gpu.prepare(&chain(&x, &out, 1)).unwrap();
     gpu.lose();
     for _ in 0..2 {
         assert_eq!(gpu.upload(&x, &[0; 16]).unwrap_err().code(), "device_lost");
         assert_eq!(block_on(gpu.run(&program, &CancelFlag::new())).unwrap_err().code(), "device_lost");
         assert_eq!(block_on(gpu.read(&out)).unwrap_err().code(), "device_lost");
-        assert_eq!(gpu.prepare(Recorder::new().finish()).unwrap_err().code(), "device_lost");
+        assert_eq!(gpu.prepare(&Recorder::new().finish()).unwrap_err().code(), "device_lost");
     }
 }
 
@@ -151,7 +151,7 @@ fn timings_name_the_shaders_that_ran() {
     let gpu = gpu(&GpuOptions { timings: true, ..GpuOptions::default() });
     assert!(gpu.info().timestamps, "the tests' adapter has timestamp queries");
     let (x, out) = (Tensor::resident(DType::F32, &[500, 100]), Tensor::resident(DType::F32, &[500, 100]));
-    let program = gpu.prepare(chain(&x, &out, 4)).unwrap();
+    let program = gpu.prepare(&chain(&x, &out, 4)).unwrap();
     let before = gpu.allocated_bytes();
     block_on(gpu.run(&program, &CancelFlag::new())).unwrap();
     let timings = gpu.timings();

@@ -12,6 +12,7 @@ mod harness;
 use harness::{Case, agree, agree_within};
 use kinetoscope::ops::{Activation, Combine, ConvOptions, ConvWeight, LinearWeight, Modulation};
 use kinetoscope::tensor::{DType, Tensor};
+use kinetoscope::weights::blocks::Block;
 
 /// Both sides add up to 2,500 products in f32, in different orders: each sum is off by about sqrt(2,500) roundings of 6e-8 of
 /// its size, 3e-6, and the difference by twice that at worst; GELU, SiLU and softmax add a few roundings of exp.
@@ -62,6 +63,18 @@ fn linear(case: &mut Case<'_>, [m, k, n]: [usize; 3]) -> Vec<Tensor> {
     let width = column + n + after;
     let x = activations(case, &[m, k]);
     let weight = LinearWeight { matrix: matrix(case, k, n), columns: n };
+    linear_with(case, m, &x, weight, [column, width])
+}
+
+/// As [`linear`], with this weight.
+fn linear_with(
+    case: &mut Case<'_>,
+    m: usize,
+    x: &Tensor,
+    weight: LinearWeight,
+    [column, width]: [usize; 2],
+) -> Vec<Tensor> {
+    let n = weight.columns;
     let bias = (case.size(0..=1) == 0).then(|| activations(case, &[n]));
     let activation = [Activation::None, Activation::GeluTanh, Activation::Silu][case.size(0..=2)];
     let combine = match case.size(0..=3) {
@@ -73,7 +86,7 @@ fn linear(case: &mut Case<'_>, [m, k, n]: [usize; 3]) -> Vec<Tensor> {
     // A resident, so that columns beside the written ones are seen to be left alone.
     let out = case.random(&[m + 3, width]);
     let part = out.rows(2, m).unwrap();
-    case.recorder.linear_into(&x, &weight, bias.as_ref(), activation, combine, &part, column).unwrap();
+    case.recorder.linear_into(x, &weight, bias.as_ref(), activation, combine, &part, column).unwrap();
     vec![out]
 }
 
@@ -112,6 +125,25 @@ fn linear_of_large_matrices() {
         let (k, n) = (even(case, k), even(case, n));
         linear(case, [m, k, n])
     });
+}
+
+/// Every format of blocks, in every family of kernels.
+#[test]
+fn linear_of_quantised_matrices() {
+    for block in Block::ALL {
+        for rows in [1..=4, 5..=150, 1290..=1400] {
+            // Enough tiles for the large ones take columns.
+            let columns = if *rows.start() > 1000 { 300..=340 } else { 1..=70 };
+            agree_within((1 << 20, 20_000_000), 2, TOLERANCE, |case| {
+                let (m, n) = (case.size(rows.clone()), case.size(columns.clone()));
+                let n = even(case, n);
+                let k = block.elements() * case.size(1..=if block.elements() > 32 { 1 } else { 5 });
+                let x = activations(case, &[m, k]);
+                let matrix = case.random_quants(block.on_device(), &[n, k]);
+                linear_with(case, m, &x, LinearWeight { matrix, columns: n }, [0, n])
+            });
+        }
+    }
 }
 
 /// exp and tanh overflow in some drivers, where the limits of GELU and SiLU are plain.

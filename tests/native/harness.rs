@@ -9,6 +9,7 @@ use kinetoscope::CancelFlag;
 use kinetoscope::cpu::Cpu;
 use kinetoscope::executor::Executor;
 use kinetoscope::gpu::{Gpu, GpuOptions};
+use kinetoscope::quants::{Bits, Quants};
 use kinetoscope::recording::Recorder;
 use kinetoscope::tensor::{DType, Lifetime, Tensor};
 use pollster::block_on;
@@ -92,9 +93,36 @@ impl Case<'_> {
         let words: Vec<u16> = match dtype {
             DType::F16 => values.iter().map(|v| half::f16::from_f32(*v).to_bits()).collect(),
             DType::Bf16 => values.iter().map(|v| half::bf16::from_f32(*v).to_bits()).collect(),
-            DType::F32 | DType::U32 => panic!("{dtype:?} is no 16-bit format"),
+            DType::F32 | DType::U32 | DType::Quants(_) => panic!("{dtype:?} is no 16-bit format"),
         };
         self.executor.upload(&tensor, bytemuck::cast_slice(&words)).unwrap();
+        tensor
+    }
+
+    /// A resident quantised matrix with values in about -1..1: any quants, scales and offsets to go with them.
+    pub fn random_quants(&mut self, format: Quants, shape: &[usize]) -> Tensor {
+        let tensor = Tensor::resident(DType::Quants(format), shape);
+        let [_, scales, nests, end] = format.sections(tensor.len());
+        let mut bytes: Vec<u8> = (0..scales).map(|_| self.random.random()).collect();
+        let most = match format.bits {
+            Bits::Four => 16.0,
+            Bits::Eight => 128.0,
+        };
+        let half = |value: f32| half::f16::from_f32(value).to_le_bytes();
+        for _ in (scales..nests).step_by(4) {
+            // Inner scales are whole numbers, as in the files.
+            let [scale, offset] = [(); 2].map(|()| self.random.random_range(-1.0..1.0f32));
+            let [scale, offset] = match format.nested {
+                true => [(scale * 63.0).round(), (offset * 63.0).round()],
+                false => [scale / most, offset],
+            };
+            bytes.extend([half(scale), half(offset)].concat());
+        }
+        for _ in (nests..end).step_by(4) {
+            let [scale, offset] = [(); 2].map(|()| self.random.random_range(-1.0..1.0f32) / 63.0);
+            bytes.extend([half(scale / most), half(offset)].concat());
+        }
+        self.executor.upload(&tensor, &bytes).unwrap();
         tensor
     }
 }
@@ -123,7 +151,7 @@ fn outcome(
         .borrow_mut()
         .extend(recording.tensors().filter(|t| t.lifetime() == Lifetime::Resident).cloned());
     let run = || {
-        let program = executor.prepare(recording)?;
+        let program = executor.prepare(&recording)?;
         block_on(executor.run(&program, &CancelFlag::new()))?;
         let read = |tensor: &Tensor| {
             let bytes = block_on(executor.read(tensor))?;

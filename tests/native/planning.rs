@@ -48,7 +48,7 @@ fn wan_1_3b_at_480p_binds_at_most_128_mib() {
         ..GenerateOptions::default()
     };
     let clip = Clip::new(&options, &architecture.configs).unwrap();
-    let plan = ClipPlan::new(&architecture, &clip, Some(&Limits::GUARANTEED), None).unwrap();
+    let plan = ClipPlan::new(&architecture, &clip, Some(&Limits::GUARANTEED), None, None).unwrap();
     for stage in &plan.stages {
         println!(
             "{}: {} MiB of temporaries, {} MiB in all, binding {} MiB, buffer {} MiB, {:.1} TFLOP",
@@ -81,7 +81,7 @@ fn a_longer_clip_takes_no_more_memory_to_decode() {
             ..GenerateOptions::default()
         };
         let clip = Clip::new(&options, &architecture.configs).unwrap();
-        let plan = ClipPlan::new(&architecture, &clip, Some(&Limits::GUARANTEED), None).unwrap();
+        let plan = ClipPlan::new(&architecture, &clip, Some(&Limits::GUARANTEED), None, None).unwrap();
         plan.stages.iter().find(|s| s.stage == "decode").unwrap().temporary_bytes
     };
     assert_eq!(decode(9), decode(161));

@@ -12,6 +12,7 @@ use crate::models::{executor, load};
 pub const TINY: &str = "tests/golden/wan22/pipeline";
 
 /// It on both executors.
+#[allow(dead_code, reason = "every test binary uses its own part")]
 pub fn models() -> [Rc<Model>; 2] {
     [DeviceChoice::Cpu, DeviceChoice::WebGpu]
         .map(|choice| load(TINY, executor(choice, &GpuOptions::default())))

@@ -48,7 +48,7 @@ fn source(changes: &str) -> WasmSource {
 }
 
 async fn engine(device: &str) -> Engine {
-    Engine::create(device.into()).await.unwrap_or_else(|error| panic!("{error}"))
+    Engine::create(device.into(), None).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 async fn settled(promise: Promise) -> Result<JsValue, JsValue> {
@@ -139,9 +139,9 @@ async fn devices() {
     let choices =
         "{\"option\":\"device\",\"expected\":\"\\\"auto\\\", \\\"webgpu\\\" or \\\"cpu\\\"\",\"found\":";
     let expected = facts("option_invalid", &format!("{choices}\"\\\"tpu\\\"\"}}"));
-    assert_eq!(failed(Engine::create("tpu".into()).await), expected);
+    assert_eq!(failed(Engine::create("tpu".into(), None).await), expected);
     let expected = facts("option_invalid", &format!("{choices}\"5\"}}"));
-    assert_eq!(failed(Engine::create(5.into()).await), expected);
+    assert_eq!(failed(Engine::create(5.into(), None).await), expected);
     for device in ["cpu", "webgpu"] {
         let engine = engine(device).await;
         let info = engine.info().unwrap();
@@ -194,6 +194,50 @@ async fn a_model_and_its_plan() {
     assert_eq!(code, "frames_unsupported");
     drop(model);
     assert_eq!(engine.allocated_bytes(), 0.0);
+}
+
+/// Before a weight is read: what a clip takes, or the nearest one that has room.
+#[wasm_bindgen_test]
+async fn a_clip_is_planned_from_headers() {
+    let counting = "source.read = async (path, start, end) => {
+        globalThis.bytesRead = (globalThis.bytesRead ?? 0) + (end - start);
+        return files[path].slice(start, end);
+    };";
+    let asked = options("{ prompt: 'a dragon' }");
+    let advice = settled(engine("webgpu").await.plan(source(counting), &asked)).await.unwrap();
+    let plan = get(&advice, "plan");
+    assert!(number(&plan, "largestBinding") > 0.0 && get(&advice, "obstacle").is_null());
+    let all = number(&get(&advice, "download"), "transformer");
+    assert!(js("globalThis.bytesRead").as_f64().unwrap() < all, "weights were read");
+    let little = Engine::create("webgpu".into(), Some(100_000.0)).await.unwrap();
+    let advice = settled(little.plan(source(""), &asked)).await.unwrap();
+    assert!(get(&advice, "plan").is_null());
+    assert_eq!(number(&get(&advice, "obstacle"), "allowed"), 100_000.0);
+    assert!(get(&advice, "alternatives").is_instance_of::<js_sys::Array>());
+    let code = failed(settled(little.plan(source(""), &options("{ prompt: '', width: 33 }"))).await).0;
+    assert_eq!(code, "size_unsupported");
+    let wrong = failed(Engine::create("webgpu".into(), Some(-1.0)).await).0;
+    assert_eq!(wrong, "option_invalid");
+}
+
+/// Weights that leave the device and come back make the same clip.
+#[wasm_bindgen_test]
+async fn weights_take_turns() {
+    for device in ["cpu", "webgpu"] {
+        let asked = options("{ prompt: 'a dragon', seed: 7 }");
+        let engine = engine(device).await;
+        let model = load(&engine, source(""), "").await.unwrap();
+        let peak = number(&model.plan(&asked).unwrap(), "peakBytes");
+        let expected = clip(&model.session(&asked, &CancelFlag::new()).unwrap()).await;
+        let narrow = Engine::create(device.into(), Some(peak - 1.0)).await.unwrap();
+        let fetching = "source.fetch = async (path, start, end) => { globalThis.fetched = path; };";
+        let model = load(&narrow, source(fetching), "").await.unwrap();
+        assert!(narrow.allocated_bytes() < engine.allocated_bytes(), "nothing is on the device yet");
+        assert!(js("globalThis.fetched").is_string());
+        let found = clip(&model.session(&asked, &CancelFlag::new()).unwrap()).await;
+        assert!(found == expected, "{device}");
+        js("delete globalThis.fetched");
+    }
 }
 
 #[wasm_bindgen_test]

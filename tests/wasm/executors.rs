@@ -42,7 +42,7 @@ async fn outcome(executor: &Executor, seed: u64, record: fn(&mut Case) -> Tensor
     let result = record(&mut case);
     let kept = Tensor::resident(DType::F32, result.shape());
     case.recorder.copy(&result, &kept).unwrap();
-    let program = executor.prepare(case.recorder.finish()).unwrap();
+    let program = executor.prepare(&case.recorder.finish()).unwrap();
     executor.run(&program, &CancelFlag::new()).await.unwrap();
     bytemuck::pod_collect_to_vec(&executor.read(&kept).await.unwrap())
 }

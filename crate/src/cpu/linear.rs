@@ -2,10 +2,15 @@
 
 use super::exp::{gelu_tanh, silu};
 use super::matmul::{Matrix, matmul};
-use super::memory::Operands;
+use super::memory::{Operands, allocate};
 use super::norm::ModulationRows;
 use crate::Result;
 use crate::ops::{self, Activation, Combine};
+use crate::quants::Quants;
+use crate::tensor::DType;
+
+/// Elements of a quantised weight that are widened at a time.
+const WIDENED: usize = 1 << 18;
 
 /// What the activated row is combined with, its operands found.
 enum Combined<'a> {
@@ -26,8 +31,16 @@ pub(super) fn linear(op: &ops::Linear, operands: &Operands, out: &mut [f32]) -> 
     }
 
     let x = Matrix::new(operands.get(&op.x)?, k);
-    let weight = Matrix::new(operands.get(&op.weight.matrix)?, stride);
-    matmul(&mut out[column..], width, [m, n, k], x, weight, false)?;
+    match op.weight.matrix.dtype() {
+        DType::Quants(format) => {
+            let quants = operands.quants(&op.weight.matrix)?;
+            quantised(&mut out[column..], width, [m, n, k], x, (format, quants))?;
+        }
+        _ => {
+            let weight = Matrix::new(operands.get(&op.weight.matrix)?, stride);
+            matmul(&mut out[column..], width, [m, n, k], x, weight, false)?;
+        }
+    }
 
     let bias = operands.optional(op.bias.as_ref())?;
     let combined = match &op.combine {
@@ -62,6 +75,25 @@ pub(super) fn linear(op: &ops::Linear, operands: &Operands, out: &mut [f32]) -> 
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// `out = x W` with a quantised `W`: as many of its columns at a time as a cache holds are widened.
+fn quantised(
+    out: &mut [f32],
+    width: usize,
+    [m, n, k]: [usize; 3],
+    x: Matrix,
+    (format, quants): (Quants, &[u8]),
+) -> Result<()> {
+    let columns = (WIDENED / k.max(1)).max(16).min(n);
+    let mut widened: Vec<f32> = allocate(columns * k)?;
+    for first in (0..n).step_by(columns) {
+        let columns = columns.min(n - first);
+        let panel = &mut widened[..columns * k];
+        format.widen(quants, n * k, first * k, panel);
+        matmul(&mut out[first..], width, [m, columns, k], x, Matrix::transposed(panel, k), false)?;
     }
     Ok(())
 }
@@ -189,7 +221,7 @@ mod tests {
         let cpu = crate::cpu::Cpu::new();
         cpu.upload(&matrix, &values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>()).unwrap();
         cpu.upload(&x, &crate::cpu::testing::bytes(&xs)).unwrap();
-        let program = cpu.prepare(case.recorder.finish()).unwrap();
+        let program = cpu.prepare(&case.recorder.finish()).unwrap();
         pollster::block_on(cpu.run(&program, &crate::CancelFlag::new())).unwrap();
         let found = crate::cpu::testing::floats(&pollster::block_on(cpu.read(&out)).unwrap());
         let widened: Vec<f32> = values.iter().map(|v| v.to_f32()).collect();

@@ -8,11 +8,12 @@ use super::kept_bytes;
 use crate::tensor::{DType, Lifetime, Tensor};
 use crate::{Error, Result};
 
-/// One allocation. Weights of 16 bits are kept in f32.
+/// One allocation. Weights of 16 bits are kept in f32, quantised ones as they are.
 #[derive(Debug)]
 pub(super) enum Storage {
     F32(Vec<f32>),
     U32(Vec<u32>),
+    Quants(Vec<u8>),
 }
 
 /// The error of an operation on a tensor that has no memory.
@@ -36,14 +37,16 @@ impl Storage {
         Ok(match dtype {
             DType::F32 | DType::F16 | DType::Bf16 => Self::F32(allocate(elements)?),
             DType::U32 => Self::U32(allocate(elements)?),
+            DType::Quants(format) => Self::Quants(allocate(format.sections(elements)[3])?),
         })
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        kept_bytes(match self {
-            Self::F32(data) => data.len(),
-            Self::U32(data) => data.len(),
-        })
+        match self {
+            Self::F32(data) => kept_bytes(data.len()),
+            Self::U32(data) => kept_bytes(data.len()),
+            Self::Quants(data) => data.len() as u64,
+        }
     }
 
     /// The f32 elements of a view.
@@ -52,7 +55,7 @@ impl Storage {
             Self::F32(data) => {
                 data.get(view.offset()..view.offset() + view.len()).ok_or_else(|| missing("floats"))
             }
-            Self::U32(_) => Err(format_mismatch("floats", view)),
+            Self::U32(_) | Self::Quants(_) => Err(format_mismatch("floats", view)),
         }
     }
 
@@ -62,7 +65,7 @@ impl Storage {
             Self::F32(data) => {
                 data.get_mut(view.offset()..view.offset() + view.len()).ok_or_else(|| missing("floats_mut"))
             }
-            Self::U32(_) => Err(format_mismatch("floats_mut", view)),
+            Self::U32(_) | Self::Quants(_) => Err(format_mismatch("floats_mut", view)),
         }
     }
 
@@ -72,7 +75,7 @@ impl Storage {
             Self::U32(data) => {
                 data.get_mut(view.offset()..view.offset() + view.len()).ok_or_else(|| missing("words_mut"))
             }
-            Self::F32(_) => Err(format_mismatch("words_mut", view)),
+            Self::F32(_) | Self::Quants(_) => Err(format_mismatch("words_mut", view)),
         }
     }
 
@@ -94,6 +97,10 @@ impl Storage {
             DType::F16 => fill(self.floats_mut(view)?, pairs.map(|b| f16::from_le_bytes(b).to_f32())),
             DType::Bf16 => fill(self.floats_mut(view)?, pairs.map(|b| bf16::from_le_bytes(b).to_f32())),
             DType::U32 => fill(self.words_mut(view)?, words.map(u32::from_le_bytes)),
+            DType::Quants(_) => match self {
+                Self::Quants(data) if data.len() == bytes.len() => data.copy_from_slice(bytes),
+                _ => return Err(format_mismatch("write", view)),
+            },
         }
         Ok(())
     }
@@ -119,6 +126,7 @@ impl Storage {
                     data.get(view.offset()..view.offset() + view.len()).ok_or_else(|| missing("read"))?;
                 bytes.extend(words.iter().flat_map(|v| v.to_le_bytes()));
             }
+            (Self::Quants(data), DType::Quants(_)) => bytes.extend(data),
             _ => return Err(format_mismatch("read", view)),
         }
         Ok(bytes)
@@ -129,6 +137,7 @@ fn exact_bytes(view: &Tensor) -> usize {
     match view.dtype() {
         DType::F32 | DType::U32 => view.len() * 4,
         DType::F16 | DType::Bf16 => view.len() * 2,
+        DType::Quants(format) => format.sections(view.len())[3],
     }
 }
 
@@ -151,11 +160,23 @@ pub(super) struct Operands<'a> {
 impl<'a> Operands<'a> {
     /// The elements of a tensor.
     pub(super) fn get(&self, tensor: &Tensor) -> Result<&'a [f32]> {
+        self.storage(tensor)?.floats(tensor)
+    }
+
+    /// The bytes of a quantised matrix.
+    pub(super) fn quants(&self, tensor: &Tensor) -> Result<&'a [u8]> {
+        match self.storage(tensor)? {
+            Storage::Quants(data) => Ok(data),
+            Storage::F32(_) | Storage::U32(_) => Err(format_mismatch("quants", tensor)),
+        }
+    }
+
+    fn storage(&self, tensor: &Tensor) -> Result<&'a Storage> {
         let storage = match tensor.lifetime() {
             Lifetime::Resident => self.residents.get(&tensor.id()),
             Lifetime::Temporary => self.temporaries.get(&tensor.id()),
         };
-        storage.ok_or_else(|| missing("run"))?.floats(tensor)
+        storage.ok_or_else(|| missing("run"))
     }
 
     /// The elements of a tensor that may be absent.

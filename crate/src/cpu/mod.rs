@@ -31,8 +31,9 @@ mod workspace;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
+use std::ops::Range;
 
-use crate::recording::Recording;
+use crate::recording::{PartWeights, Recording};
 use crate::tensor::{DType, Lifetime, Tensor};
 use crate::{CancelFlag, Error, Result};
 use memory::Storage;
@@ -105,14 +106,43 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
-    pub fn prepare(&self, recording: Recording) -> Result<Program> {
+    pub fn prepare(&self, recording: &Recording) -> Result<Program> {
+        self.prepare_parts(recording, &|_| false)
+    }
+
+    /// As [`Cpu::prepare`], but the residents that are `absent` get memory when they are uploaded.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn prepare_parts(&self, recording: &Recording, absent: &dyn Fn(u64) -> bool) -> Result<Program> {
         let mut residents = self.residents.borrow_mut();
-        for tensor in recording.tensors().filter(|t| t.lifetime() == Lifetime::Resident) {
+        let wanted = |t: &&Tensor| t.lifetime() == Lifetime::Resident && !absent(t.id());
+        for tensor in recording.tensors().filter(wanted) {
             if let Entry::Vacant(entry) = residents.entry(tensor.id()) {
                 entry.insert(Storage::zeros(tensor.dtype(), tensor.allocation())?);
             }
         }
-        Ok(Program::new(recording))
+        Ok(Program::new(recording.clone()))
+    }
+
+    /// Bytes that running a recording adds: residents that have no memory yet, but for those that are `absent`, and the most
+    /// temporaries that are alive at once.
+    pub fn bytes_to_prepare(&self, recording: &Recording, absent: &dyn Fn(u64) -> bool) -> u64 {
+        let residents = self.residents.borrow();
+        let missing: HashMap<u64, u64> = recording
+            .tensors()
+            .filter(|t| t.lifetime() == Lifetime::Resident)
+            .filter(|t| !residents.contains_key(&t.id()) && !absent(t.id()))
+            .map(|t| (t.id(), resident_bytes(t)))
+            .collect();
+        missing.values().sum::<u64>() + recording.live_bytes()
+    }
+
+    /// Whether every resident of a program has memory.
+    pub fn is_current(&self, program: &Program) -> bool {
+        let residents = self.residents.borrow();
+        let mut wanted = program.recording.tensors().filter(|t| t.lifetime() == Lifetime::Resident);
+        wanted.all(|tensor| residents.contains_key(&tensor.id()))
     }
 
     /// Runs the operations in order. In wasm it gives the event loop a turn about every 20 ms.
@@ -122,8 +152,44 @@ impl Cpu {
     /// at run time is out of range; [`Error::OutOfMemory`].
     pub async fn run(&self, program: &Program, cancel: &CancelFlag) -> Result<()> {
         let mut workspace = Workspace::new(self);
+        self.run_ops(program, 0..program.recording.ops().len(), &mut workspace, cancel).await
+    }
+
+    /// Runs a program a part at a time, with no more than the weights of one in memory. `parts` are ranges of operations that follow
+    /// each other.
+    ///
+    /// # Errors
+    /// As [`Cpu::run`], and what loading reports. No weights of a part are left then.
+    pub async fn run_parts(
+        &self,
+        program: &Program,
+        parts: &[Range<usize>],
+        weights: &dyn PartWeights,
+        cancel: &CancelFlag,
+    ) -> Result<()> {
+        let mut workspace = Workspace::new(self);
+        for (index, ops) in parts.iter().enumerate() {
+            let loaded = weights.load(index).await;
+            let run = match loaded {
+                Ok(()) => self.run_ops(program, ops.clone(), &mut workspace, cancel).await,
+                Err(error) => Err(error),
+            };
+            weights.release(index);
+            run?;
+        }
+        Ok(())
+    }
+
+    async fn run_ops(
+        &self,
+        program: &Program,
+        ops: Range<usize>,
+        workspace: &mut Workspace<'_>,
+        cancel: &CancelFlag,
+    ) -> Result<()> {
         let mut pacer = Pacer::new();
-        for (op, dying) in program.recording.ops().iter().zip(&program.dying) {
+        let all = program.recording.ops().iter().zip(&program.dying);
+        for (op, dying) in all.skip(ops.start).take(ops.len()) {
             cancel.check()?;
             workspace.execute(op)?;
             for &id in dying {
@@ -167,6 +233,14 @@ fn resident(call: &'static str, tensor: &Tensor) -> Result<()> {
     }
 }
 
+/// Bytes of a tensor as the CPU keeps it: quantised ones as they are, all others in 32 bits an element.
+pub fn resident_bytes(tensor: &Tensor) -> u64 {
+    match tensor.dtype() {
+        DType::Quants(_) => tensor.allocation_bytes(),
+        _ => kept_bytes(tensor.allocation()),
+    }
+}
+
 /// Bytes of `elements` elements as the CPU keeps them.
 fn kept_bytes(elements: usize) -> u64 {
     DType::F32.bytes(elements)
@@ -207,7 +281,7 @@ mod tests {
         const N: usize = 1000;
         let (x, out) = (Tensor::resident(DType::F32, &[N]), Tensor::resident(DType::F32, &[N]));
         let cpu = Cpu::new();
-        let program = cpu.prepare(chain(&x, 50, &out)).unwrap();
+        let program = cpu.prepare(&chain(&x, 50, &out)).unwrap();
         assert_eq!(cpu.allocated_bytes(), 8 * N as u64);
 
         let mut workspace = Workspace::new(&cpu);
@@ -229,7 +303,7 @@ mod tests {
         let (x, out) = (Tensor::resident(DType::F32, &[1]), Tensor::resident(DType::F32, &[1]));
         let cpu = Cpu::new();
         cpu.upload(&x, &bytes(&[1.0])).unwrap();
-        let program = cpu.prepare(chain(&x, 1, &out)).unwrap();
+        let program = cpu.prepare(&chain(&x, 1, &out)).unwrap();
         let cancel = CancelFlag::new();
         cancel.cancel();
         assert_eq!(pollster::block_on(cpu.run(&program, &cancel)), Err(Error::Cancelled));
@@ -252,7 +326,7 @@ mod tests {
         let out = Tensor::resident(DType::F32, &[3]);
         let mut recorder = Recorder::new();
         recorder.copy(&weight, &out).unwrap();
-        let program = cpu.prepare(recorder.finish()).unwrap();
+        let program = cpu.prepare(&recorder.finish()).unwrap();
         pollster::block_on(cpu.run(&program, &CancelFlag::new())).unwrap();
         assert_eq!(floats(&pollster::block_on(cpu.read(&out)).unwrap()), values);
 
@@ -270,7 +344,7 @@ mod tests {
         assert_eq!(cpu.upload(&Tensor::temporary(&[1]), &[0; 4]).unwrap_err().code(), "wrong_state");
         assert_eq!(pollster::block_on(cpu.read(&x)).unwrap_err().code(), "wrong_state");
         let out = Tensor::resident(DType::F32, &[2, 2]);
-        let program = cpu.prepare(chain(&x, 1, &out)).unwrap();
+        let program = cpu.prepare(&chain(&x, 1, &out)).unwrap();
         cpu.release(&x);
         let run = pollster::block_on(cpu.run(&program, &CancelFlag::new()));
         assert_eq!(run.unwrap_err().code(), "wrong_state");

@@ -67,7 +67,7 @@ impl Case {
         for (tensor, values) in &self.inputs {
             cpu.upload(tensor, &bytes(values))?;
         }
-        let program = cpu.prepare(self.recorder.finish())?;
+        let program = cpu.prepare(&self.recorder.finish())?;
         pollster::block_on(async {
             cpu.run(&program, &CancelFlag::new()).await?;
             cpu.read(&result).await

@@ -93,6 +93,7 @@ impl Drop for Workspace<'_> {
         let live = self.temporaries.values().map(|storage| match storage {
             Storage::F32(buffer) => buffer.capacity(),
             Storage::U32(buffer) => buffer.capacity(),
+            Storage::Quants(_) => 0,
         });
         let held: u64 = live.chain(self.free.iter().map(Vec::capacity)).map(kept_bytes).sum();
         self.count(-(held as i64));

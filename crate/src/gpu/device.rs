@@ -22,6 +22,9 @@ pub struct GpuOptions {
     pub max_binding: Option<u64>,
     /// At most this buffer size in bytes, though the device allows more.
     pub max_buffer: Option<u64>,
+    /// Bytes that may be on the device in all, weights included: WebGPU does not tell how many there are. Where the weights of a model
+    /// have no room beside a clip, its parts take turns.
+    pub max_memory: Option<u64>,
     /// At most this much work in a dispatch that can be split.
     pub max_dispatch_flops: Option<u64>,
     /// Which family of kernels; by default the barrier-free one on software adapters only.

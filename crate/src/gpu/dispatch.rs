@@ -86,6 +86,8 @@ impl Binding {
         let size = match self.tensor.dtype() {
             DType::F32 | DType::U32 => 4,
             DType::F16 | DType::Bf16 => 2,
+            // The sections of a quantised matrix are bound together, whole.
+            DType::Quants(_) => return (0..buffer_bytes(&self.tensor), 0),
         };
         let first = self.first_element() as u64 * size;
         let last = (self.tensor.offset() + self.elements.end) as u64 * size;

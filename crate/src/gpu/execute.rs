@@ -2,12 +2,17 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::ops::Range;
+use std::rc::Rc;
 
 use futures_channel::oneshot;
+use futures_util::future::try_join;
 
 use super::device::Gpu;
-use super::program::{Program, Step};
+use super::memory::Allocation;
+use super::program::{Parts, Program, Step};
 use super::timings::Timer;
+use crate::recording::PartWeights;
 use crate::{CancelFlag, Error, Result};
 
 /// Submits under way at a time: one runs while the next is encoded.
@@ -74,10 +79,43 @@ impl Gpu {
     /// released, and the device's own.
     pub async fn run(&self, program: &Program, cancel: &CancelFlag) -> Result<()> {
         self.status.check()?;
-        self.check_residents(program)?;
+        if !self.is_current(program) {
+            let reason = "a tensor that the program uses was released".into();
+            return Err(Error::WrongState { call: "run", reason });
+        }
+        self.run_steps(&program.steps, cancel).await
+    }
+
+    /// Runs a recording a part at a time, each while the weights of the next are loaded. `parts` are ranges of operations that follow each
+    /// other.
+    ///
+    /// # Errors
+    /// As [`Gpu::run`], and what loading reports. No weights of a part are left then.
+    pub async fn run_parts(
+        &self,
+        program: &Parts,
+        parts: &[Range<usize>],
+        weights: &dyn PartWeights,
+        cancel: &CancelFlag,
+    ) -> Result<()> {
+        let run = async {
+            weights.load(0).await?;
+            for (index, ops) in parts.iter().enumerate() {
+                let steps = self.bind_ops(program, ops.clone())?;
+                try_join(self.run_steps(&steps, cancel), weights.load(index + 1)).await?;
+                weights.release(index);
+            }
+            Ok(())
+        };
+        let outcome = run.await;
+        (0..parts.len()).for_each(|index| weights.release(index));
+        outcome
+    }
+
+    async fn run_steps(&self, steps: &[Step], cancel: &CancelFlag) -> Result<()> {
         let mut under_way = VecDeque::new();
         let mut finished = 0.0;
-        let mut rest = program.steps.as_slice();
+        let mut rest = steps;
         let mut outcome = cancel.check();
         while outcome.is_ok() && !rest.is_empty() {
             let count = self.pace.borrow().cut(rest.iter().map(|step| step.cost));
@@ -101,15 +139,12 @@ impl Gpu {
         outcome
     }
 
-    fn check_residents(&self, program: &Program) -> Result<()> {
+    /// Whether everything that a program is bound to is still there.
+    pub fn is_current(&self, program: &Program) -> bool {
         let residents = self.residents.borrow();
-        let same = |(id, held): &(u64, std::rc::Rc<super::memory::Allocation>)| {
-            residents.get(id).is_some_and(|now| std::rc::Rc::ptr_eq(now, held))
-        };
-        if program.residents.iter().all(same) {
-            return Ok(());
-        }
-        Err(Error::WrongState { call: "run", reason: "a tensor that the program uses was released".into() })
+        let same =
+            |(id, held): &(u64, Rc<Allocation>)| residents.get(id).is_some_and(|now| Rc::ptr_eq(now, held));
+        program.residents.iter().all(same)
     }
 
     /// One submit of some steps: one compute pass, in which WebGPU orders dispatches that touch the same buffer.

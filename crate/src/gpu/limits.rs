@@ -49,6 +49,8 @@ impl Limits {
         let elements = match dtype {
             DType::F32 | DType::U32 => bytes / 4,
             DType::F16 | DType::Bf16 => bytes / 2,
+            // Never in parts: as many as if each took a whole byte, which is more than they do.
+            DType::Quants(_) => bytes,
         };
         usize::try_from(elements).unwrap_or(usize::MAX)
     }

@@ -7,6 +7,8 @@ use futures_channel::oneshot;
 
 use super::device::Gpu;
 use super::dispatch::buffer_bytes;
+use super::plan::Plan;
+use crate::recording::Recording;
 use crate::tensor::{DType, Lifetime, Tensor};
 use crate::{Error, Result};
 
@@ -169,6 +171,22 @@ impl Gpu {
         self.allocated.get()
     }
 
+    /// See [`super::GpuOptions::max_memory`].
+    pub fn max_memory(&self) -> Option<u64> {
+        self.options.max_memory
+    }
+
+    /// Bytes that preparing a recording adds: residents that have no memory yet, but for those that are `absent`, and the program's own.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn bytes_to_prepare(&self, recording: &Recording, absent: &dyn Fn(u64) -> bool) -> Result<u64> {
+        let plan = Plan::new(recording, &self.limits)?;
+        let residents = self.residents.borrow();
+        let missing = plan.residents.iter().filter(|t| !residents.contains_key(&t.id()) && !absent(t.id()));
+        Ok(missing.map(buffer_bytes).sum::<u64>() + plan.temporary_bytes + plan.uniform_bytes)
+    }
+
     /// The most that [`Gpu::allocated_bytes`] has been.
     pub fn peak_bytes(&self) -> u64 {
         self.peak.get()
@@ -194,5 +212,6 @@ fn element_bytes(dtype: DType, elements: usize) -> u64 {
     match dtype {
         DType::F32 | DType::U32 => elements as u64 * 4,
         DType::F16 | DType::Bf16 => elements as u64 * 2,
+        DType::Quants(format) => format.bytes(elements),
     }
 }

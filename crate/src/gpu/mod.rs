@@ -29,4 +29,4 @@ pub use dispatch::{Binding, Dispatch, Kernel, buffer_bytes};
 pub use kernels::lower;
 pub use limits::Limits;
 pub use plan::Plan;
-pub use program::Program;
+pub use program::{Parts, Program};

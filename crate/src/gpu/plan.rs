@@ -16,6 +16,8 @@ pub struct Plan {
     pub dispatches: Vec<Dispatch>,
     /// The uniform block of each dispatch.
     pub uniforms: Vec<Vec<u32>>,
+    /// Dispatches up to the end of each operation.
+    pub ends: Vec<usize>,
     /// Bytes of the pooled buffers that the temporaries share.
     pub buffers: Vec<u64>,
     /// Pooled buffer of each temporary, by [`Tensor::id`].
@@ -44,6 +46,7 @@ impl Plan {
         let mut plan = Self {
             dispatches: Vec::new(),
             uniforms: Vec::new(),
+            ends: Vec::new(),
             buffers: Vec::new(),
             place: HashMap::new(),
             residents: Vec::new(),
@@ -63,6 +66,7 @@ impl Plan {
                 plan.largest_binding = bound.map(|b| b.end - b.start).fold(plan.largest_binding, u64::max);
                 plan.dispatches.push(dispatch);
             }
+            plan.ends.push(plan.dispatches.len());
         }
         if plan.uniform_bytes > limits.max_buffer {
             return Err(Error::DeviceTooSmall {

@@ -3,6 +3,7 @@
 //! ```text
 //! //#include "shared/grid.wgsl"    the file's text, once a shader
 //! //#if FLAG    //#if !FLAG        lines kept when the flag is set (not set)
+//! //#if A|B                         lines kept when one of the flags is set
 //! //#else       //#endif
 //! ```
 //! They are comments, so that editors take the files for plain WGSL. `build.rs` includes this file by its path: nothing
@@ -91,8 +92,9 @@ impl<'a, S: Fn(&str) -> Option<(&'a str, &'a str)>> Expansion<'a, '_, S> {
             let (word, argument) = directive.trim_end().split_once(' ').unwrap_or((directive.trim_end(), ""));
             match (word, argument.trim()) {
                 ("if", flag) if !flag.is_empty() => {
-                    let (name, wanted) = flag.strip_prefix('!').map_or((flag, true), |name| (name, false));
-                    open.push((self.flags.contains(&name) == wanted, false));
+                    let (names, wanted) = flag.strip_prefix('!').map_or((flag, true), |names| (names, false));
+                    let set = names.split('|').any(|name| self.flags.contains(&name));
+                    open.push((set == wanted, false));
                 }
                 ("else", "") => match open.last_mut() {
                     Some((kept, seen @ false)) => (*kept, *seen) = (!*kept, true),
@@ -135,6 +137,7 @@ mod tests {
             ("closed", "1\n//#endif"),
             ("twice", "//#if X\n//#else\n//#else\n//#endif"),
             ("unknown", "\n//#define X"),
+            ("either", "//#if X|Y\n1\n//#endif\n//#if !X|Y\n2\n//#endif"),
             ("missing", "//#include \"nowhere\""),
         ]
         .into_iter()
@@ -153,6 +156,14 @@ mod tests {
         assert_eq!((lines[3].file, lines[3].number), ("c", 1));
         assert_eq!((lines[4].file, lines[4].number), ("a", 11));
         assert_eq!(join(&lines[..2]), "1\n2\n");
+    }
+
+    #[test]
+    fn one_of_several_flags_is_enough() {
+        for (flags, expected) in [(&["X"][..], "1"), (&["Y"], "1"), (&["X", "Y"], "1"), (&[], "2")] {
+            let lines = expand(&source, "either", flags).unwrap();
+            assert_eq!(lines.iter().map(|l| l.text).collect::<Vec<_>>(), [expected]);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From a plan to what the device runs: pipelines, buffers, bind groups, one uniform buffer.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::device::Gpu;
@@ -8,7 +9,7 @@ use super::memory::Allocation;
 use super::plan::{Plan, uniform_slot};
 use super::shaders;
 use crate::recording::Recording;
-use crate::tensor::Lifetime;
+use crate::tensor::{Lifetime, Tensor};
 use crate::{Error, Result};
 
 /// A compiled kernel.
@@ -23,9 +24,19 @@ pub(super) struct Pipeline {
 pub struct Program {
     pub(super) steps: Vec<Step>,
     pub(super) residents: Vec<(u64, Rc<Allocation>)>,
-    /// Held for their memory: the pooled buffers and the uniforms.
-    _buffers: Vec<Allocation>,
+    /// Held for its memory.
+    _parts: Parts,
     bytes: u64,
+}
+
+/// A recording with the memory of its temporaries, whose operations are bound when their turn comes: weights may come and go meanwhile.
+#[derive(Debug)]
+pub struct Parts {
+    plan: Box<Plan>,
+    /// The pooled buffers.
+    buffers: Vec<Allocation>,
+    /// All uniform blocks, and where each begins; none without a dispatch.
+    uniforms: Option<(Allocation, Vec<u64>)>,
 }
 
 /// One dispatch, bound.
@@ -55,44 +66,71 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Plan::new`], and the device's own.
-    pub fn prepare(&self, recording: Recording) -> Result<Program> {
+    pub fn prepare(&self, recording: &Recording) -> Result<Program> {
+        let parts = self.prepare_parts(recording, &|_| false)?;
+        let residents = self.residents.borrow();
+        let ids = parts.plan.residents.iter().map(Tensor::id);
+        let residents = ids.filter_map(|id| Some((id, residents.get(&id)?.clone()))).collect();
+        let steps = self.bind_ops(&parts, 0..recording.ops().len())?;
+        let bytes = parts.plan.temporary_bytes + parts.plan.uniform_bytes;
         self.status.check()?;
-        let plan = Plan::new(&recording, &self.limits)?;
-        let residents = plan
-            .residents
-            .iter()
-            .map(|tensor| Ok((tensor.id(), self.resident(tensor)?)))
-            .collect::<Result<Vec<_>>>()?;
-        let buffers = plan
-            .buffers
-            .iter()
-            .map(|bytes| self.allocate(*bytes, wgpu::BufferUsages::STORAGE))
-            .collect::<Result<Vec<_>>>()?;
-        let mut program =
-            Program { steps: Vec::new(), residents, _buffers: Vec::new(), bytes: plan.temporary_bytes };
+        Ok(Program { steps, residents, _parts: parts, bytes })
+    }
+
+    /// Plans a recording and gives it memory, but for the residents that are `absent`: they have some when they are bound. Other missing
+    /// residents are made, zeroed.
+    ///
+    /// # Errors
+    /// As [`Plan::new`], and the device's own.
+    pub fn prepare_parts(&self, recording: &Recording, absent: &dyn Fn(u64) -> bool) -> Result<Parts> {
+        self.status.check()?;
+        let plan = Box::new(Plan::new(recording, &self.limits)?);
+        for tensor in plan.residents.iter().filter(|tensor| !absent(tensor.id())) {
+            self.resident(tensor)?;
+        }
+        let storage = |bytes: &u64| self.allocate(*bytes, wgpu::BufferUsages::STORAGE);
+        let buffers = plan.buffers.iter().map(storage).collect::<Result<Vec<_>>>()?;
         if plan.dispatches.is_empty() {
-            return Ok(program);
+            return Ok(Parts { plan, buffers, uniforms: None });
         }
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let uniforms = self.allocate(plan.uniform_bytes, usage)?;
-        program.bytes += plan.uniform_bytes;
+        let mut offsets = Vec::with_capacity(plan.uniforms.len());
         let mut block = Vec::with_capacity(usize::try_from(plan.uniform_bytes).unwrap_or(0) / 4);
-        for (dispatch, words) in plan.dispatches.iter().zip(&plan.uniforms) {
-            let range = wgpu::BufferBinding {
-                buffer: &uniforms.buffer,
-                offset: block.len() as u64 * 4,
-                size: wgpu::BufferSize::new(words.len() as u64 * 4),
-            };
-            program.steps.push(self.bind(&plan, dispatch, range, &buffers)?);
+        for words in &plan.uniforms {
+            offsets.push(block.len() as u64 * 4);
             let end = block.len() + (uniform_slot(words, &self.limits) / 4) as usize;
             block.extend(words);
             block.resize(end, 0_u32);
         }
         self.queue.write_buffer(&uniforms.buffer, 0, bytemuck::cast_slice(&block));
-        program._buffers = buffers;
-        program._buffers.push(uniforms);
-        self.status.check()?;
-        Ok(program)
+        Ok(Parts { plan, buffers, uniforms: Some((uniforms, offsets)) })
+    }
+
+    /// The dispatches of some operations, bound to what is resident now.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] when a resident has no memory, and the device's own.
+    pub(super) fn bind_ops(&self, parts: &Parts, ops: Range<usize>) -> Result<Vec<Step>> {
+        let Parts { plan, buffers, uniforms: Some((uniforms, offsets)) } = parts else {
+            return Ok(Vec::new());
+        };
+        let end = |op: usize| plan.ends.get(op).copied().unwrap_or(plan.dispatches.len());
+        let first = ops.start.checked_sub(1).map_or(0, end);
+        let last = ops.end.checked_sub(1).map_or(0, end);
+        let dispatches = plan.dispatches.iter().zip(&plan.uniforms).zip(offsets);
+        dispatches
+            .skip(first)
+            .take(last.saturating_sub(first))
+            .map(|((dispatch, words), offset)| {
+                let range = wgpu::BufferBinding {
+                    buffer: &uniforms.buffer,
+                    offset: *offset,
+                    size: wgpu::BufferSize::new(words.len() as u64 * 4),
+                };
+                self.bind(plan, dispatch, range, buffers)
+            })
+            .collect()
     }
 
     fn bind(
@@ -104,7 +142,7 @@ impl Gpu {
     ) -> Result<Step> {
         let reflection = dispatch.check(&self.limits)?;
         let pipeline = self.pipeline(&dispatch.kernel)?;
-        let fault = || Error::DeviceError { reason: "a tensor has no place in the plan".into() };
+        let fault = || Error::WrongState { call: "bind", reason: "a tensor has no memory".into() };
         let residents = self.residents.borrow();
         let mut entries =
             vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniforms) }];

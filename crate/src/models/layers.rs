@@ -6,8 +6,8 @@ use crate::recording::Recorder;
 use crate::tensor::Tensor;
 use crate::weights::{Layout, Scope};
 
-/// Most bytes of one weight tensor: no device's binding is smaller than 128 MiB.
-const SLAB_BYTES: u64 = 128 << 20;
+/// Most bytes of one weight tensor: far below any device's binding (128 MiB), so that little is in memory on the way from a file.
+const SLAB_BYTES: u64 = 32 << 20;
 
 /// `nn.Linear`: `y = x W^T + b`. A weight too large for one binding is kept as several slabs of outputs.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use super::{Modulation, Op};
 use crate::recording::Recorder;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
 /// What is applied to `x W + b`.
@@ -34,12 +34,13 @@ pub enum Combine {
     },
 }
 
-/// A matrix in the order the kernels read it: `[K, stride]`, stride = columns rounded up to 4, padding zero.
+/// A matrix in the order the kernels read it: `[K, stride]`, stride = columns rounded up to 4, padding zero; quantised ones `[N, K]`.
 ///
-/// Torch keeps linear weights as `[N, K]`; they are transposed once, when they are loaded.
+/// Torch keeps linear weights as `[N, K]`; they are transposed once, when they are loaded, but for quantised ones, whose groups run
+/// along K.
 #[derive(Debug, Clone)]
 pub struct LinearWeight {
-    /// `[K, stride]`.
+    /// `[K, stride]`, or `[N, K]` in quants.
     pub matrix: Tensor,
     /// Columns in use, N.
     pub columns: usize,
@@ -49,6 +50,14 @@ impl LinearWeight {
     /// Distance between rows of the matrix, in elements.
     pub fn stride(columns: usize) -> usize {
         columns.next_multiple_of(4)
+    }
+
+    /// Extents of the matrix of a `[K, N]` product in this format.
+    pub fn shape(dtype: DType, inputs: usize, columns: usize) -> [usize; 2] {
+        match dtype {
+            DType::Quants(_) => [columns, inputs],
+            _ => [inputs, Self::stride(columns)],
+        }
     }
 }
 
@@ -125,13 +134,15 @@ impl Recorder {
         const OP: &str = "linear";
         let [m, k] = x.dims(OP, "x")?;
         let n = weight.columns;
-        let [wk, stride] = weight.matrix.dims(OP, "weight")?;
-        if wk != k || stride != LinearWeight::stride(n) {
+        weight.matrix.expect(OP, "weight", &LinearWeight::shape(weight.matrix.dtype(), k, n))?;
+        if let DType::Quants(format) = weight.matrix.dtype()
+            && (!k.is_multiple_of(format.block()) || weight.matrix.len() != weight.matrix.allocation())
+        {
             return Err(Error::ShapeMismatch {
                 op: OP,
-                what: "weight",
-                expected: vec![k, LinearWeight::stride(n)],
-                found: vec![wk, stride],
+                what: "quantised weight, a whole one of whole blocks",
+                expected: vec![n, k.next_multiple_of(format.block())],
+                found: vec![n, k],
             });
         }
         if let Some(bias) = bias {

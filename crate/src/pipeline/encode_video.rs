@@ -2,6 +2,7 @@
 
 use super::model::Model;
 use super::options::{MAX_FRAMES, MAX_SIDE};
+use super::residency::StageProgram;
 use super::stages::{self, EncoderState};
 use crate::{CancelFlag, Error, Result};
 
@@ -77,17 +78,17 @@ impl Model {
             for (tensor, frame) in state.inputs.iter().zip(chunk.chunks_exact(frame_len)) {
                 self.executor.upload(tensor, bytemuck::cast_slice(frame))?;
             }
-            let prepare = || self.executor.prepare(stages::encode(&self.architecture, state, index == 0)?);
-            let only_once;
+            let record = || Ok(StageProgram::new(stages::encode(&self.architecture, state, index == 0)?));
+            let mut only_once;
             let program = match &mut later {
                 _ if index == 0 => {
-                    only_once = prepare()?;
-                    &only_once
+                    only_once = record()?;
+                    &mut only_once
                 }
                 Some(program) => program,
-                none => none.insert(prepare()?),
+                none => none.insert(record()?),
             };
-            self.executor.run(program, cancel).await?;
+            self.residency.run(program, cancel).await?;
             latents.push(bytemuck::pod_collect_to_vec(&self.executor.read(&state.out).await?));
         }
         Ok(latents)

@@ -3,6 +3,7 @@
 //! The caller drives: [`Session::encode`] once, [`Session::step`] until it gives `None`, [`Session::next_frames`] until it gives
 //! `None`. Not calling is pausing, dropping the session is cancelling. A [`Film`] is driven the same way, window by window.
 
+mod advice;
 mod architecture;
 mod encode_video;
 mod film;
@@ -12,9 +13,11 @@ mod options;
 mod plan;
 mod preview;
 mod prompt;
+mod residency;
 mod session;
 mod stages;
 
+pub use advice::{Advice, Alternative, Obstacle};
 pub use architecture::{Architecture, Configs};
 pub use film::{Film, TimedPrompt, Window, windows};
 pub use given::{Edit, Footage, Given, Mask, Timeline};

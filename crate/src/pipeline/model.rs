@@ -1,28 +1,32 @@
 //! A loaded model.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::architecture::Architecture;
-use super::film::{Film, windows};
-use super::given::Footage;
+use super::film::Film;
 use super::options::{Clip, GenerateOptions};
 use super::plan::ClipPlan;
+use super::prompt::EncodedPrompts;
+use super::residency::Residency;
 use super::session::Session;
 use crate::executor::Executor;
 use crate::text::TextTokenizer;
 use crate::weights::source::read_all;
-use crate::weights::{LoadProgress, Source, load_weights};
-use crate::{CancelFlag, Error, Result};
+use crate::weights::{LoadProgress, Source, fetch_weights};
+use crate::{CancelFlag, Result};
 
 /// Longest `tokenizer.json` that is read; UMT5's has 17 MB.
 const TOKENIZER_BYTES: u64 = 64 << 20;
 
-/// A model whose weights are on the device.
+/// A loaded model: its weights are on the device, or where they have no room beside a clip, ready to be brought there.
 pub struct Model {
     pub(super) architecture: Architecture,
     pub(super) tokenizer: TextTokenizer,
     pub(super) source: Rc<dyn Source>,
     pub(super) executor: Rc<Executor>,
+    pub(super) residency: Residency,
+    pub(super) prompts: RefCell<EncodedPrompts>,
 }
 
 /// What a model is and what it makes when not told otherwise.
@@ -78,7 +82,10 @@ impl Model {
         let json = read_all(&*source, TextTokenizer::PATH, TOKENIZER_BYTES).await?;
         let tokenizer = TextTokenizer::from_bytes(&json, TextTokenizer::PATH)?;
         // From here on dropping it releases what is on the device.
-        let model = Self { architecture, tokenizer, source, executor };
+        let specs = architecture.weights.specs();
+        let residency = Residency::new(executor.clone(), source.clone(), specs.clone());
+        let model =
+            Self { architecture, tokenizer, source, executor, residency, prompts: RefCell::default() };
         let statistics = &model.architecture.configs.vae;
         for (tensor, values) in model
             .architecture
@@ -89,9 +96,20 @@ impl Model {
             let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
             model.executor.upload(tensor, bytemuck::cast_slice(&values))?;
         }
-        let specs = model.architecture.weights.specs();
-        load_weights(&specs, &*model.source, &model.executor, cancel, on_progress).await?;
+        if model.has_room_for_all()? {
+            model.residency.load_all(cancel, on_progress).await?;
+        } else {
+            fetch_weights(&specs, &*model.source, cancel, on_progress).await?;
+        }
         Ok(model)
+    }
+
+    /// Whether all weights can stay on the device beside the model's own clip.
+    fn has_room_for_all(&self) -> Result<bool> {
+        let Some(memory) = self.executor.capacity() else { return Ok(true) };
+        let clip = Clip::new(&GenerateOptions::default(), &self.architecture.configs)?;
+        let plan = ClipPlan::new(&self.architecture, &clip, self.executor.limits(), None, None)?;
+        Ok(plan.peak_bytes <= memory)
     }
 
     /// Configs, models and weight places.
@@ -132,41 +150,20 @@ impl Model {
     /// # Errors
     /// As [`Model::film`].
     pub fn plan(&self, options: &GenerateOptions) -> Result<ClipPlan> {
-        let configs = &self.architecture.configs;
-        let windows = windows(options, configs)?;
-        let total = windows.last().map_or(0, |w| w.start + w.frames);
-        let mut most: Option<ClipPlan> = None;
-        for (index, window) in windows.iter().enumerate() {
-            // Those in between are as the second.
-            if index > 1 && index + 1 < windows.len() {
-                continue;
-            }
-            let [width, height] = configs.size(options)?;
-            let before = (index > 0).then(|| Footage::black(width, height, window.overlap));
-            let plan =
-                self.plan_clip(&Clip::new(&window.options(options, total, index, before), configs)?)?;
-            most = most.filter(|most| most.peak_bytes >= plan.peak_bytes).or(Some(plan));
-        }
-        let most = most.ok_or(Error::WrongState { call: "plan", reason: "the film has no window".into() })?;
-        Ok(ClipPlan { frames: total, windows: windows.len(), ..most })
+        ClipPlan::of_film(&self.architecture, options, |clip| self.plan_clip(clip))
     }
 
     fn plan_clip(&self, clip: &Clip) -> Result<ClipPlan> {
         let count = |prompt: &str| Ok(self.tokenizer.encode(prompt, clip.max_tokens)?.ids.len());
         let tokens = [count(&clip.prompt)?, count(&clip.negative)?];
-        let plan = ClipPlan::new(&self.architecture, clip, self.executor.limits(), Some(tokens))?;
-        match self.executor.capacity() {
-            Some(allowed) if plan.peak_bytes > allowed => {
-                Err(Error::DeviceTooSmall { what: "this clip".into(), needed: plan.peak_bytes, allowed })
-            }
-            _ => Ok(plan),
-        }
+        let executor = &self.executor;
+        ClipPlan::new(&self.architecture, clip, executor.limits(), Some(tokens), executor.capacity())
     }
 
     /// Begins a film: a clip as [`Model::session`] makes it, or several that follow each other. Nothing runs yet.
     ///
     /// # Errors
-    /// As [`Model::session`], and [`Error::OptionInvalid`] for what [`windows`] cannot lay out.
+    /// As [`Model::session`], and [`Error::OptionInvalid`] for what [`super::windows`] cannot lay out.
     pub fn film(self: &Rc<Self>, options: &GenerateOptions, cancel: &CancelFlag) -> Result<Film> {
         Film::new(self.clone(), options.clone(), cancel.clone())
     }
@@ -184,8 +181,7 @@ impl Model {
 
 impl Drop for Model {
     fn drop(&mut self) {
-        let specs = self.architecture.weights.specs();
-        for tensor in specs.iter().map(|s| &s.tensor).chain(&self.architecture.latent_statistics) {
+        for tensor in &self.architecture.latent_statistics {
             self.executor.release(tensor);
         }
     }

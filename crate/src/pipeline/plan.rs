@@ -1,21 +1,29 @@
 //! What a clip takes on a device, known before a weight is read.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::architecture::Architecture;
-use super::options::Clip;
+use super::film::windows;
+use super::given::Footage;
+use super::options::{Clip, GenerateOptions};
+use super::residency::{Room, device_bytes};
 use super::stages::{self, DecoderState, EncoderState, SamplerState};
-use crate::Result;
-use crate::gpu::{Limits, Plan};
+use crate::gpu::{Limits, Plan, buffer_bytes};
 use crate::recording::Recording;
 use crate::tensor::{DType, Tensor};
+use crate::{Error, Result};
 
 /// What one stage takes.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StagePlan {
-    /// `encode` where the clip is made from pictures or another clip; `text`, `step`, `decode`.
+    /// `encode` where the clip is made from pictures or another clip; `text`, `context`, `step`, `decode`.
     pub stage: &'static str,
+    /// `together` where all of the model's weights are on the device, `turn` where only those of this stage are, `parts` where those come
+    /// and go while it runs.
+    pub weights: &'static str,
+    /// Bytes of weights on the device.
+    pub weight_bytes: u64,
     /// Bytes of the intermediate results.
     pub temporary_bytes: u64,
     /// Bytes of everything that exists while the stage runs: weights, the clip's state, intermediate results.
@@ -52,7 +60,8 @@ pub struct ClipPlan {
 
 impl ClipPlan {
     /// Plans every stage of `clip` for a GPU with `limits`, or for the CPU. `tokens` are the token counts of its prompt and, with guidance, of
-    /// its negative prompt; where they are not known, the most they can be (`clip.max_tokens`) is taken.
+    /// its negative prompt; where they are not known, the most they can be (`clip.max_tokens`) is taken. `memory` are the bytes that may be
+    /// taken in all; without it all weights stay on the device.
     ///
     /// # Errors
     /// [`crate::Error::DeviceTooSmall`] when something cannot be split to fit.
@@ -61,14 +70,16 @@ impl ClipPlan {
         clip: &Clip,
         limits: Option<&Limits>,
         tokens: Option<[usize; 2]>,
+        memory: Option<u64>,
     ) -> Result<Self> {
         let specs = architecture.weights.specs();
-        let weights = specs.iter().map(|s| &s.tensor).chain(&architecture.latent_statistics);
-        let weight_bytes = match limits {
-            Some(_) => device_bytes(weights),
-            // The CPU widens every weight to f32.
-            None => weights.map(|t| t.allocation() as u64 * 4).sum(),
+        let bytes_of = |tensor: &Tensor| match limits {
+            Some(_) => buffer_bytes(tensor),
+            None => crate::cpu::resident_bytes(tensor),
         };
+        let weights: HashMap<u64, u64> = specs.iter().map(|s| (s.tensor.id(), bytes_of(&s.tensor))).collect();
+        let statistics: u64 = architecture.latent_statistics.iter().map(bytes_of).sum();
+        let device = Device { limits, memory, all: weights.values().sum(), weights, statistics };
         let sampler = SamplerState::new(architecture, clip)?;
         let decoder = DecoderState::new(architecture, clip);
         let [tokens, negative_tokens] = tokens.unwrap_or([clip.max_tokens; 2]);
@@ -78,15 +89,16 @@ impl ClipPlan {
         let width = architecture.configs.text_encoder.d_model;
         let embeddings = Tensor::resident(DType::F32, &[tokens, width]);
         let text = stages::text(architecture, &embeddings, &prompt)?;
+        let keys_values = stages::context(architecture, &prompt)?;
         let step = stages::step(architecture, &sampler, &prompt, negative.as_ref())?;
         // A later latent frame takes more than the first, with all that it remembers of the frames before it.
         let [_, latent_frames, _, _] = clip.latents;
         let decode = stages::decode(architecture, &sampler.latents, &decoder, latent_frames == 1)?;
 
-        let context_bytes: u64 = std::iter::once(&prompt)
-            .chain(&negative)
-            .map(|c| device_bytes([&c.rows]) + device_bytes(c.keys_values.iter().flat_map(|(k, v)| [k, v])))
-            .sum();
+        let contexts = || std::iter::once(&prompt).chain(&negative);
+        let row_bytes = device_bytes(contexts().map(|c| &c.rows));
+        let context_bytes =
+            row_bytes + device_bytes(contexts().flat_map(|c| &c.keys_values).flat_map(|(k, v)| [k, v]));
         let state_bytes = device_bytes(&sampler.tensors());
         // A clip of one frame never reads the older half of the decoder's memory, so that it is not allocated.
         let used: HashSet<u64> = decode.tensors().map(Tensor::id).collect();
@@ -100,19 +112,20 @@ impl ClipPlan {
             let used: HashSet<u64> = encode.tensors().map(Tensor::id).collect();
             let state_bytes = device_bytes(state.tensors().iter().filter(|t| used.contains(&t.id())));
             let readback = device_bytes([&state.out]);
-            stages.push(stage("encode", &encode, limits, weight_bytes + state_bytes + readback)?);
+            stages.push(device.stage("encode", &encode, state_bytes + readback)?);
         }
         stages.extend([
-            stage("text", &text, limits, weight_bytes + context_bytes + device_bytes([&embeddings]))?,
-            stage("step", &step, limits, weight_bytes + context_bytes + state_bytes)?,
-            stage("decode", &decode, limits, weight_bytes + state_bytes + decoder_bytes + readback)?,
+            device.stage("text", &text, row_bytes + device_bytes([&embeddings]))?,
+            device.stage("context", &keys_values, context_bytes)?,
+            device.stage("step", &step, context_bytes + state_bytes)?,
+            device.stage("decode", &decode, state_bytes + decoder_bytes + readback)?,
         ]);
         Ok(Self {
             width: clip.width,
             height: clip.height,
             frames: clip.frames,
             windows: 1,
-            weight_bytes,
+            weight_bytes: device.all + device.statistics,
             peak_bytes: stages.iter().map(|s| s.total_bytes).fold(0, u64::max),
             largest_binding: stages.iter().map(|s| s.largest_binding).fold(0, u64::max),
             stages,
@@ -120,36 +133,84 @@ impl ClipPlan {
     }
 }
 
-fn stage(
-    name: &'static str,
-    recording: &Recording,
-    limits: Option<&Limits>,
-    resident: u64,
-) -> Result<StagePlan> {
-    let flops = recording.flops();
-    let Some(limits) = limits else {
-        let temporary_bytes = recording.live_bytes();
-        let total_bytes = resident + temporary_bytes;
-        return Ok(StagePlan {
-            stage: name,
-            temporary_bytes,
-            total_bytes,
-            largest_binding: 0,
-            largest_buffer: 0,
-            flops,
-        });
-    };
-    let plan = Plan::new(recording, limits)?;
-    Ok(StagePlan {
-        stage: name,
-        temporary_bytes: plan.temporary_bytes,
-        total_bytes: resident + plan.temporary_bytes + plan.uniform_bytes,
-        largest_binding: plan.largest_binding,
-        largest_buffer: plan.largest_buffer,
-        flops,
-    })
+impl ClipPlan {
+    /// The plan of a film's most demanding window, by `plan`, which plans one. Windows that differ in their prompts or in what they are
+    /// given are looked at, others taken to be alike.
+    ///
+    /// # Errors
+    /// As [`windows`], [`Clip::new`] and `plan`.
+    pub fn of_film(
+        architecture: &Architecture,
+        options: &GenerateOptions,
+        plan: impl Fn(&Clip) -> Result<Self>,
+    ) -> Result<Self> {
+        let configs = &architecture.configs;
+        let windows = windows(options, configs)?;
+        let total = windows.last().map_or(0, |w| w.start + w.frames);
+        let [width, height] = configs.size(options)?;
+        let mut seen = HashSet::new();
+        let mut most: Option<Self> = None;
+        for (index, window) in windows.iter().enumerate() {
+            let before = (index > 0).then(|| Footage::black(width, height, window.overlap));
+            let options = window.options(options, total, index, before);
+            let places: Vec<_> = options.given.iter().map(|g| (g.at, g.footage.frames())).collect();
+            if !seen.insert((window.prompt.clone(), places)) {
+                continue;
+            }
+            let found = plan(&Clip::new(&options, configs)?)?;
+            most = most.filter(|most| most.peak_bytes >= found.peak_bytes).or(Some(found));
+        }
+        let nothing = || Error::WrongState { call: "plan", reason: "the film has no window".into() };
+        Ok(Self { frames: total, windows: windows.len(), ..most.ok_or_else(nothing)? })
+    }
+
+    /// The stage that takes the most.
+    pub fn wall(&self) -> Option<&StagePlan> {
+        self.stages.iter().max_by_key(|stage| stage.total_bytes)
+    }
 }
 
-fn device_bytes<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> u64 {
-    tensors.into_iter().map(crate::gpu::dispatch::buffer_bytes).sum()
+/// What is planned for: limits, or none for the CPU, memory, and the weights by tensor with their sum.
+struct Device<'a> {
+    limits: Option<&'a Limits>,
+    memory: Option<u64>,
+    weights: HashMap<u64, u64>,
+    all: u64,
+    statistics: u64,
+}
+
+impl Device<'_> {
+    /// Plans a recording beside `state` bytes of the clip's.
+    fn stage(&self, name: &'static str, recording: &Recording, state: u64) -> Result<StagePlan> {
+        self.stage_plan(name, recording, state).map_err(|error| match error {
+            Error::DeviceTooSmall { what, needed, allowed } => {
+                Error::DeviceTooSmall { what: format!("{what} (stage {name})"), needed, allowed }
+            }
+            other => other,
+        })
+    }
+
+    fn stage_plan(&self, name: &'static str, recording: &Recording, state: u64) -> Result<StagePlan> {
+        let (temporary_bytes, uniform_bytes, largest_binding, largest_buffer) = match self.limits {
+            None => (recording.live_bytes(), 0, 0, 0),
+            Some(limits) => {
+                let plan = Plan::new(recording, limits)?;
+                (plan.temporary_bytes, plan.uniform_bytes, plan.largest_binding, plan.largest_buffer)
+            }
+        };
+        let other = self.statistics + state + temporary_bytes + uniform_bytes;
+        let bytes = |id: u64| self.weights.get(&id).copied();
+        let room = Room::decide(recording, &bytes, [self.all, other], self.memory)?;
+        let weight_bytes = room.weight_bytes(recording, &bytes, self.all);
+        Ok(StagePlan {
+            stage: name,
+            weights: room.name(),
+            weight_bytes,
+            temporary_bytes,
+            total_bytes: weight_bytes + other,
+            largest_binding,
+            largest_buffer,
+            flops: recording.flops(),
+        })
+    }
 }

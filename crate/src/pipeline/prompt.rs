@@ -1,6 +1,6 @@
-//! A prompt's rows of the embedding table, read from the source.
+//! A prompt on its way into the text encoder, and what came out of it before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::architecture::Architecture;
 use crate::weights::Source;
@@ -50,4 +50,29 @@ pub(super) async fn embedding_rows(
         rows.insert(id, location.dtype.to_f32(&bytes));
     }
     Ok(ids.iter().filter_map(|id| rows.get(id)).flatten().copied().collect())
+}
+
+/// Prompts whose encoding is remembered.
+const REMEMBERED: usize = 16;
+
+/// The text encoder's last results: a film's windows mostly have the same prompts, and the encoder may have left the device.
+#[derive(Debug, Default)]
+pub(super) struct EncodedPrompts {
+    /// Token ids, and their hidden states `[tokens, d_model]` as f32 bytes; the latest last.
+    known: VecDeque<(Vec<u32>, Vec<u8>)>,
+}
+
+impl EncodedPrompts {
+    /// The hidden states of these tokens.
+    pub(super) fn get(&self, ids: &[u32]) -> Option<Vec<u8>> {
+        self.known.iter().find(|(known, _)| known == ids).map(|(_, hidden)| hidden.clone())
+    }
+
+    /// Remembers them, and forgets the oldest.
+    pub(super) fn keep(&mut self, ids: &[u32], hidden: Vec<u8>) {
+        if self.known.len() >= REMEMBERED {
+            self.known.pop_front();
+        }
+        self.known.push_back((ids.to_vec(), hidden));
+    }
 }

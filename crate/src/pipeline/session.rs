@@ -8,8 +8,8 @@ use super::model::Model;
 use super::options::Clip;
 use super::preview::Preview;
 use super::prompt::embedding_rows;
+use super::residency::StageProgram;
 use super::stages::{self, Conditioning, DecoderState, SamplerState};
-use crate::executor::Program;
 use crate::models::wan::PromptContext;
 use crate::sampling::noise::randn_next;
 use crate::sampling::{Mt19937, StepCoefficients};
@@ -33,9 +33,9 @@ pub struct Session {
 enum Stage {
     Prompt,
     /// Steps done, and the step's program once it has been made, with whether it guides.
-    Steps(usize, Option<(bool, Program)>),
+    Steps(usize, Option<(bool, StageProgram)>),
     /// Latent frames decoded, and the program of those after the first.
-    Frames(usize, Option<Program>),
+    Frames(usize, Option<StageProgram>),
 }
 
 /// The prompt has been encoded.
@@ -142,6 +142,10 @@ impl Session {
         if self.clip.guided() {
             self.encode_prompt(&negative).await?;
         }
+        for context in &self.contexts {
+            let mut stage = StageProgram::new(stages::context(&self.model.architecture, context)?);
+            self.model.residency.run(&mut stage, &self.cancel).await?;
+        }
         let executor = &self.model.executor;
         let count = self.clip.latents.iter().product();
         let noise = self.noise.take().unwrap_or_else(|| randn_next(&mut self.generator, count));
@@ -189,21 +193,29 @@ impl Session {
     async fn encode_prompt(&mut self, prompt: &str) -> Result<TextEvent> {
         let model = &self.model;
         let tokens = model.tokenizer.encode(prompt, self.clip.max_tokens)?;
-        let rows = embedding_rows(&model.architecture, &*model.source, &tokens.ids).await?;
-        let width = model.architecture.configs.text_encoder.d_model;
-        let embeddings = Tensor::resident(DType::F32, &[tokens.ids.len(), width]);
         let context = model.architecture.transformer.prompt_context(tokens.ids.len(), self.clip.max_tokens);
         // Kept first, so that it is released with the session whatever happens next.
         self.contexts.push(context.clone());
-        let run = async {
-            model.executor.upload(&embeddings, bytemuck::cast_slice(&rows))?;
-            let program =
-                model.executor.prepare(stages::text(&model.architecture, &embeddings, &context)?)?;
-            model.executor.run(&program, &self.cancel).await
-        };
-        let result = run.await;
-        model.executor.release(&embeddings);
-        result?;
+        let rows = context.rows.rows(0, tokens.ids.len())?;
+        let known = model.prompts.borrow().get(&tokens.ids);
+        match known {
+            Some(hidden) => model.executor.upload(&rows, &hidden)?,
+            None => {
+                let width = model.architecture.configs.text_encoder.d_model;
+                let embeddings = Tensor::resident(DType::F32, &[tokens.ids.len(), width]);
+                let run = async {
+                    let table = embedding_rows(&model.architecture, &*model.source, &tokens.ids).await?;
+                    model.executor.upload(&embeddings, bytemuck::cast_slice(&table))?;
+                    let recording = stages::text(&model.architecture, &embeddings, &context)?;
+                    model.residency.run(&mut StageProgram::new(recording), &self.cancel).await
+                };
+                let result = run.await;
+                model.executor.release(&embeddings);
+                result?;
+                let hidden = model.executor.read(&rows).await?;
+                model.prompts.borrow_mut().keep(&tokens.ids, hidden);
+            }
+        }
         Ok(TextEvent {
             tokens: tokens.ids.len(),
             truncated: tokens.truncated,
@@ -271,7 +283,7 @@ impl Session {
                 };
                 let negative = negative.first().filter(|_| guided);
                 let recording = stages::step(&model.architecture, &self.sampler, prompt, negative)?;
-                program.insert((guided, model.executor.prepare(recording)?))
+                program.insert((guided, StageProgram::new(recording)))
             }
         };
         if let Some(fresh) = self.sampler.fresh.as_ref().filter(|_| step.fresh != 0.0) {
@@ -282,7 +294,7 @@ impl Session {
         model.executor.upload(&self.sampler.coefficients, bytemuck::cast_slice(&coefficients))?;
         let sinusoid = sinusoids(model, &self.sampler, &self.clip, step.timestep);
         model.executor.upload(&self.sampler.sinusoid, bytemuck::cast_slice(&sinusoid))?;
-        model.executor.run(program, &self.cancel).await?;
+        model.residency.run(program, &self.cancel).await?;
         let preview = match &model.architecture.configs.defaults.latent_rgb {
             Some(map) if self.clip.preview => {
                 let latents = bytemuck::pod_collect_to_vec(&model.executor.read(&self.sampler.m0).await?);
@@ -302,9 +314,8 @@ impl Session {
         if *index == steps {
             self.leave_steps();
             if let Some(conditioning) = &self.sampler.conditioning {
-                let executor = &self.model.executor;
-                let program = executor.prepare(stages::finish(&self.sampler.latents, conditioning)?)?;
-                executor.run(&program, &self.cancel).await?;
+                let recording = stages::finish(&self.sampler.latents, conditioning)?;
+                self.model.residency.run(&mut StageProgram::new(recording), &self.cancel).await?;
             }
             self.check_finite(event.index).await?;
         }
@@ -344,18 +355,18 @@ impl Session {
         let model = &self.model;
         let (latents, state) = (&self.sampler.latents, &self.decoder);
         let first = *index == 0;
-        let prepare = || model.executor.prepare(stages::decode(&model.architecture, latents, state, first)?);
-        let only_once;
+        let record = || Ok(StageProgram::new(stages::decode(&model.architecture, latents, state, first)?));
+        let mut only_once;
         let program = match later {
             _ if first => {
-                only_once = prepare()?;
-                &only_once
+                only_once = record()?;
+                &mut only_once
             }
             Some(program) => program,
-            None => later.insert(prepare()?),
+            None => later.insert(record()?),
         };
         model.executor.upload(&state.frame, bytemuck::cast_slice(&[*index as f32]))?;
-        model.executor.run(program, &self.cancel).await?;
+        model.residency.run(program, &self.cancel).await?;
         let stride = model.architecture.configs.vae.scale_factor_temporal;
         let (start, count) = if first { (0, 1) } else { (1 + (*index - 1) * stride, stride) };
         let mut rgba = Vec::with_capacity(count * self.clip.width * self.clip.height * 4);

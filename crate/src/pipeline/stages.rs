@@ -129,7 +129,7 @@ impl DecoderState {
     }
 }
 
-/// The prompt's embedding rows `[tokens, d_model]` to the keys and values of `context`.
+/// The prompt's embedding rows `[tokens, d_model]` to the rows of `context`.
 pub(super) fn text(
     architecture: &Architecture,
     embeddings: &Tensor,
@@ -140,6 +140,12 @@ pub(super) fn text(
     let [tokens, _] = hidden.dims("text", "hidden states")?;
     // The row behind them, where there is one, stays zero: it is the padding.
     rec.copy(&hidden, &context.rows.rows(0, tokens)?)?;
+    Ok(rec.finish())
+}
+
+/// The rows of `context` to its keys and values.
+pub(super) fn context(architecture: &Architecture, context: &PromptContext) -> Result<Recording> {
+    let mut rec = Recorder::new();
     architecture.transformer.encode_context(&mut rec, context)?;
     Ok(rec.finish())
 }

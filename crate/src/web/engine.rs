@@ -7,11 +7,12 @@ use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
-use super::options::invalid;
+use super::options::{JsGenerateOptions, count, generate_options, invalid};
 use super::source::JsSource;
 use super::{CancelFlag, JsResult, Model, WasmSource, to_js};
 use crate::executor::{DeviceChoice, Executor, ExecutorInfo};
 use crate::gpu::GpuOptions;
+use crate::pipeline::{Advice, Architecture};
 use crate::{Result, pipeline};
 
 #[wasm_bindgen(typescript_custom_section)]
@@ -29,6 +30,18 @@ export interface EngineInfo {
   maxBuffer: number;
   /** Why `auto` did not take WebGPU. */
   fallbackReason?: string;
+}
+
+/** Whether a clip can be made, known before any weights are read. */
+export interface Advice {
+  /** Bytes of weights to be read, by component. */
+  download: Record<string, number>;
+  /** What the clip takes; null where it does not fit. */
+  plan: ClipPlan | null;
+  /** What the device has too little of; null where the clip fits. */
+  obstacle: { what: string; needed: number; allowed: number } | null;
+  /** The nearest clips that fit. */
+  alternatives: { width: number; height: number; frames: number; peakBytes: number }[];
 }
 
 /** Bytes of the weights read so far. */
@@ -61,16 +74,19 @@ pub struct Engine {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Opens a device; `auto` is WebGPU, or the CPU where there is no adapter. Rejects with `device_unavailable`, or with
-    /// `option_invalid` for another choice.
+    /// Opens a device; `auto` is WebGPU, or the CPU where there is no adapter. `memory` are the bytes of it that may be taken; without it all
+    /// weights of a model stay there. Rejects with `device_unavailable`, or with `option_invalid` for another choice.
     pub async fn create(
         #[wasm_bindgen(unchecked_param_type = "\"auto\" | \"webgpu\" | \"cpu\"")] device: JsValue,
+        memory: Option<f64>,
     ) -> Result<Engine> {
         let choice: DeviceChoice = match device.as_string() {
             Some(choice) => choice.parse()?,
             None => return Err(invalid("device", "\"auto\", \"webgpu\" or \"cpu\"", &device)),
         };
-        let executor = Rc::new(Executor::open(choice, &GpuOptions::default()).await?);
+        let max_memory = memory.map(|bytes| count("memory", bytes)).transpose()?.map(|bytes| bytes as u64);
+        let options = GpuOptions { max_memory, ..GpuOptions::default() };
+        let executor = Rc::new(Executor::open(choice, &options).await?);
         Ok(Self { executor })
     }
 
@@ -95,6 +111,18 @@ impl Engine {
     #[wasm_bindgen(js_name = allocatedBytes)]
     pub fn allocated_bytes(&self) -> f64 {
         self.executor.allocated_bytes() as f64
+    }
+
+    /// What a clip of a model would take of this device, from the headers of its files alone. Rejects as `load` does, and with `option_invalid`;
+    /// that the clip does not fit is part of the answer.
+    #[wasm_bindgen(unchecked_return_type = "Promise<Advice>")]
+    pub fn plan(&self, source: WasmSource, options: &JsGenerateOptions) -> Promise {
+        let (executor, options) = (self.executor.clone(), generate_options(options));
+        future_to_promise(async move {
+            let architecture = Architecture::open(&JsSource::new(source)).await?;
+            let advice = Advice::new(&architecture, &options?, executor.limits(), executor.capacity())?;
+            to_js(&advice)
+        })
     }
 
     /// Loads a diffusers folder. Rejects with the file or tensor that is missing, damaged or not supported, with

@@ -45,7 +45,11 @@ export interface ModelInfo {
 
 /** What one stage of a clip takes. */
 export interface StagePlan {
-  stage: "encode" | "text" | "step" | "decode";
+  stage: "encode" | "text" | "context" | "step" | "decode";
+  /** All of the model's weights, those of this stage alone, or a part of them at a time. */
+  weights: "together" | "turn" | "parts";
+  /** Bytes of weights on the device. */
+  weightBytes: number;
   /** Bytes of the intermediate results. */
   temporaryBytes: number;
   /** Bytes of all that exists while the stage runs. */

@@ -31,8 +31,10 @@ export interface WasmSource {
   size(path: string): Promise<number>;
   /** Exactly `end - start` bytes. A few are asked for at once, in the order of the file. */
   read(path: string, start: number, end: number): Promise<Uint8Array>;
-  /** Told every span of the weights before the first of them is read. */
+  /** Told the spans that are read next, in that order; again whenever weights come back to the device. */
   plan?(spans: WasmSpan[]): void;
+  /** Brings a span into the browser's storage, if it is not read from there already; nothing of it is wanted yet. */
+  fetch?(path: string, start: number, end: number): Promise<void>;
 }
 "#;
 
@@ -50,6 +52,9 @@ extern "C" {
     fn read(this: &WasmSource, path: &str, start: f64, end: f64) -> std::result::Result<JsValue, JsValue>;
 
     #[wasm_bindgen(method, catch)]
+    fn fetch(this: &WasmSource, path: &str, start: f64, end: f64) -> std::result::Result<JsValue, JsValue>;
+
+    #[wasm_bindgen(method, catch)]
     fn plan(this: &WasmSource, spans: &Array) -> std::result::Result<(), JsValue>;
 }
 
@@ -64,6 +69,10 @@ pub(super) struct JsSource {
 impl JsSource {
     pub fn new(files: WasmSource) -> Self {
         Self { files, refused: RefCell::default() }
+    }
+
+    fn has(&self, method: &str) -> bool {
+        Reflect::get(&self.files, &method.into()).is_ok_and(|method| method.is_function())
     }
 
     async fn read_size(&self, path: &str) -> Result<u64> {
@@ -113,10 +122,21 @@ impl Source for JsSource {
         Box::pin(self.read_range(path, range))
     }
 
+    fn fetch<'a>(&'a self, Span { path, range }: &'a Span) -> LocalBoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            if !self.has("fetch") {
+                return Ok(());
+            }
+            let fetched = self.files.fetch(path, range.start as f64, range.end as f64);
+            settle(fetched).await.map_err(|thrown| from_source(&thrown, path, range.end))?;
+            Ok(())
+        })
+    }
+
     fn plan(&self, spans: &[Span]) {
-        let Ok(true) = Reflect::get(&self.files, &"plan".into()).map(|plan| plan.is_function()) else {
+        if !self.has("plan") {
             return;
-        };
+        }
         let list = Array::new();
         for Span { path, range } in spans {
             let span = serde_json::json!({ "path": path, "start": range.start, "end": range.end });

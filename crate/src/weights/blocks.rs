@@ -83,45 +83,69 @@ impl Block {
         let scale = |index: usize| self.facts().3.get(index).map_or(0.0, |at| half(block, *at).to_f32());
         let (d, m) = (scale(0), scale(1));
         let rest = |at: usize| block.get(at..).unwrap_or_default();
+        let first = out.len();
+        out.resize(first + self.elements(), 0.0);
+        let out = out.get_mut(first..).unwrap_or_default();
+        self.each_quant(block, |index, quant| {
+            let q = f32::from(quant);
+            let value = match self {
+                Self::Q4_0 => (q - 8.0) * d,
+                Self::Q5_0 => (q - 16.0) * d,
+                Self::Q4_1 | Self::Q5_1 => q * d + m,
+                Self::Q8_0 => f32::from(quant.cast_signed()) * d,
+                Self::Q4K | Self::Q5K => {
+                    let (scale, offset) = part_scales(rest(4), index / 32);
+                    q * (d * f32::from(scale)) - m * f32::from(offset)
+                }
+                Self::Q6K => {
+                    let scale = rest(192).get(index / 16).copied().unwrap_or(0).cast_signed();
+                    d * f32::from(scale) * (q - 32.0)
+                }
+            };
+            if let Some(out) = out.get_mut(index) {
+                *out = value;
+            }
+        });
+    }
+
+    /// Calls `quant` with the index and the bits of every element of a block.
+    pub(super) fn each_quant(self, block: &[u8], mut quant: impl FnMut(usize, u8)) {
+        let rest = |at: usize| block.get(at..).unwrap_or_default();
+        let byte = |from: &[u8], at: usize| from.get(at).copied().unwrap_or(0);
         match self {
-            Self::Q4_0 => out.extend(nibbles(rest(2)).map(|q| (f32::from(q) - 8.0) * d)),
-            Self::Q4_1 => out.extend(nibbles(rest(4)).map(|q| f32::from(q) * d + m)),
-            Self::Q5_0 => out.extend(five_bits(rest(2)).map(|q| (f32::from(q) - 16.0) * d)),
-            Self::Q5_1 => out.extend(five_bits(rest(4)).map(|q| f32::from(q) * d + m)),
-            Self::Q8_0 => out.extend(rest(2).iter().map(|q| f32::from(q.cast_signed()) * d)),
+            Self::Q4_0 => nibbles(rest(2)).enumerate().for_each(|(k, q)| quant(k, q)),
+            Self::Q4_1 => nibbles(rest(4)).enumerate().for_each(|(k, q)| quant(k, q)),
+            Self::Q5_0 => five_bits(rest(2)).enumerate().for_each(|(k, q)| quant(k, q)),
+            Self::Q5_1 => five_bits(rest(4)).enumerate().for_each(|(k, q)| quant(k, q)),
+            Self::Q8_0 => rest(2).iter().enumerate().for_each(|(k, q)| quant(k, *q)),
             Self::Q4K | Self::Q5K => {
                 let (high, low) = match self {
                     Self::Q5K => (rest(16), rest(48)),
                     _ => (&[][..], rest(16)),
                 };
                 for part in 0..8 {
-                    let (scale, offset) = part_scales(rest(4), part);
-                    let (scale, offset) = (d * f32::from(scale), m * f32::from(offset));
                     // Two parts share 32 bytes: the first one has the low nibbles, the second one the high ones.
-                    let bytes = low.iter().skip(part / 2 * 32).take(32).enumerate();
-                    out.extend(bytes.map(|(k, byte)| {
-                        let fifth = high.get(k).map_or(0, |bits| (bits >> part & 1) << 4);
-                        f32::from(byte >> (part % 2 * 4) & 15 | fifth) * scale - offset
-                    }));
+                    for (k, both) in low.iter().skip(part / 2 * 32).take(32).enumerate() {
+                        let fifth = (byte(high, k) >> part & 1) << 4;
+                        quant(part * 32 + k, both >> (part % 2 * 4) & 15 | fifth);
+                    }
                 }
             }
             Self::Q6K => {
-                let (low, high, scales) = (rest(0), rest(128), rest(192));
+                let (low, high) = (rest(0), rest(128));
                 for index in 0..256 {
                     // Halves of 128; in each, four runs of 32 that share the bytes of their upper bits.
                     let (half, run, k) = (index / 128, index / 32 % 4, index % 32);
-                    let byte = |from: &[u8], at: usize| from.get(at).copied().unwrap_or(0);
                     let four = byte(low, half * 64 + run % 2 * 32 + k) >> (run / 2 * 4) & 15;
                     let two = byte(high, half * 32 + k) >> (run * 2) & 3;
-                    let scale = byte(scales, index / 16).cast_signed();
-                    out.push(d * f32::from(scale) * (f32::from(four | two << 4) - 32.0));
+                    quant(index, four | two << 4);
                 }
             }
         }
     }
 }
 
-fn half(block: &[u8], at: usize) -> f16 {
+pub(super) fn half(block: &[u8], at: usize) -> f16 {
     block.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(f16::ZERO, f16::from_le_bytes)
 }
 
@@ -139,7 +163,7 @@ fn five_bits(bytes: &[u8]) -> impl Iterator<Item = u8> {
 }
 
 /// Scale and offset, 6 bits each, of one of eight parts, from the twelve bytes that they are packed in.
-fn part_scales(packed: &[u8], part: usize) -> (u8, u8) {
+pub(super) fn part_scales(packed: &[u8], part: usize) -> (u8, u8) {
     let byte = |at: usize| packed.get(at).copied().unwrap_or(0);
     match part {
         0..4 => (byte(part) & 63, byte(part + 4) & 63),

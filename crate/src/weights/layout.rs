@@ -2,12 +2,13 @@
 //!
 //! Kernels read matrices as `[K, stride]` (K = inputs, stride = outputs rounded up to 4), so that four neighbouring
 //! outputs are one vector load; torch keeps `[N, C, ...]`. The order changes once, while loading; the number format stays where kernels read
-//! it, and is widened where they do not.
+//! it, and is widened where they do not. Quantised matrices keep torch's order, in which their blocks run.
 
 use half::f16;
 
-use super::stored::FileDtype;
+use super::stored::{FileDtype, TensorLocation};
 use crate::ops::LinearWeight;
+use crate::tensor::DType;
 
 /// What happens to a tensor between the file and the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +44,51 @@ impl Layout {
         }
     }
 
+    /// The rows of the file's tensor that this is about, as a tensor of their own, where they can be read alone.
+    pub fn narrow(self, location: &TensorLocation) -> (Self, TensorLocation) {
+        let row: usize = location.shape.iter().skip(1).product();
+        let (start, count, alone) = match self {
+            Self::Flat => return (self, location.clone()),
+            Self::Matrix { start, count } => (start, count, Self::Matrix { start: 0, count }),
+            Self::Patches { start, count } => (start, count, Self::Patches { start: 0, count }),
+        };
+        let Some(row_bytes) = location.dtype.bytes(row as u64) else { return (self, location.clone()) };
+        let mut narrow = location.clone();
+        narrow.range.start += start as u64 * row_bytes;
+        narrow.range.end = narrow.range.start + count as u64 * row_bytes;
+        if let Some(rows) = narrow.shape.first_mut() {
+            *rows = count;
+        }
+        (alone, narrow)
+    }
+
+    /// The format in which the kernels read a weight of torch shape `shape`: its file's, or the nearest that loses nothing; `None` where
+    /// it cannot be read. Blocks stay blocks in matrices of two extents, whose rows they divide; 8-bit floats become f16, and what is
+    /// multiplied with a scale f32.
+    pub fn on_device(self, dtype: &FileDtype, shape: &[usize], scaled: bool) -> Option<DType> {
+        Some(match (self, dtype) {
+            (_, FileDtype::Other(_)) => return None,
+            (Self::Flat, _) => DType::F32,
+            _ if scaled => DType::F32,
+            (Self::Matrix { .. }, FileDtype::Block(block)) if matches!(shape, [_, k] if k % block.elements() == 0) => {
+                DType::Quants(block.on_device())
+            }
+            (_, FileDtype::F32 | FileDtype::Block(_)) => DType::F32,
+            (_, FileDtype::F16 | FileDtype::F8E4M3 | FileDtype::F8E5M2) => DType::F16,
+            (_, FileDtype::BF16) => DType::Bf16,
+        })
+    }
+
+    /// The extents of a weight of torch shape `shape` on the device, in this format.
+    pub fn shape(self, dtype: DType, shape: &[usize]) -> [usize; 2] {
+        match (self, dtype) {
+            (Self::Matrix { count, .. }, DType::Quants(_)) => [count, shape.iter().skip(1).product()],
+            _ => self.matrix(shape),
+        }
+    }
+
     /// The bytes for the device of a weight of torch shape `shape`, from the file's bytes, in the format that
-    /// [`FileDtype::on_device`] names.
+    /// [`Layout::on_device`] names.
     ///
     /// `bytes` must hold exactly the tensor; a shorter slice gives zeros for what is missing. With a `scale` every element is multiplied
     /// with it, and the format is f32.
@@ -53,6 +97,13 @@ impl Layout {
             let values = dtype.to_f32(bytes).into_iter();
             values.flat_map(|value| (value * scale.unwrap_or(1.0)).to_le_bytes()).collect::<Vec<u8>>()
         };
+        if let (Some(DType::Quants(_)), Self::Matrix { start, count }, FileDtype::Block(block)) =
+            (self.on_device(dtype, shape, scale.is_some()), self, dtype)
+        {
+            let row = shape.iter().skip(1).product::<usize>() / block.elements() * block.bytes();
+            let rows = bytes.get(start * row..bytes.len().min((start + count) * row));
+            return block.to_device(rows.unwrap_or_default());
+        }
         match (self, dtype) {
             (Self::Flat, _) => widened(),
             _ if scale.is_some() => self.transpose::<4>(&widened(), shape),

@@ -89,6 +89,32 @@ pub async fn load_weights(
     Ok(())
 }
 
+/// Has every weight brought to where `source` keeps what it fetches, if it does, without reading it here.
+///
+/// # Errors
+/// What the source reports, [`Error::Cancelled`].
+pub async fn fetch_weights(
+    specs: &[WeightSpec],
+    source: &dyn Source,
+    cancel: &CancelFlag,
+    on_progress: &mut dyn FnMut(LoadProgress),
+) -> Result<()> {
+    let component = |index: &usize| specs.get(*index).map_or("", |spec| &spec.component);
+    let batches =
+        batches(specs.iter().enumerate().filter_map(|(i, spec)| Some((i, spec.location.as_ref()?))));
+    source.plan(&batches.iter().map(|b| b.span.clone()).collect::<Vec<_>>());
+    let total = batches.iter().map(|b| b.span.range.end - b.span.range.start).sum();
+    let mut loaded = 0;
+    for batch in &batches {
+        cancel.check()?;
+        source.fetch(&batch.span).await?;
+        loaded += batch.span.range.end - batch.span.range.start;
+        let component = batch.wanted.first().map_or("", |(index, _)| component(index)).to_owned();
+        on_progress(LoadProgress { component, loaded, total });
+    }
+    Ok(())
+}
+
 fn upload(spec: &WeightSpec, bytes: &[u8], scale: Option<f32>, executor: &Executor) -> Result<()> {
     let Some(location) = &spec.location else { return Ok(()) };
     check_finite(spec, location, bytes)?;

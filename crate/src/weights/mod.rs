@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub mod component;
+mod device_blocks;
 pub mod gguf;
 pub mod layout;
 pub mod load;
@@ -14,7 +15,7 @@ pub mod stored;
 
 pub use component::Component;
 pub use layout::Layout;
-pub use load::{LoadProgress, load_weights};
+pub use load::{LoadProgress, fetch_weights, load_weights};
 pub use scope::{Checkpoint, Scope, WeightSpec, Weights};
 pub use source::{Source, Span};
 pub use stored::{FileDtype, TensorLocation};

@@ -4,6 +4,7 @@
 //! the tensors it needs. The same walk over a config alone (no files) is what the planner runs on.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::rc::Rc;
 
@@ -70,6 +71,16 @@ impl Weights {
         self.specs.borrow().clone()
     }
 
+    /// Bytes in the files, by component.
+    pub fn file_bytes(&self) -> BTreeMap<String, u64> {
+        let mut bytes = BTreeMap::new();
+        for spec in self.specs.borrow().iter() {
+            let location = spec.location.as_ref().map_or(0..0, |location| location.range.clone());
+            *bytes.entry(spec.component.clone()).or_default() += location.end - location.start;
+        }
+        bytes
+    }
+
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
         self.specs.borrow().iter().map(|s| s.tensor.allocation_bytes()).sum()
@@ -115,7 +126,7 @@ impl Scope {
                 found: location.shape.clone(),
             });
         }
-        if location.dtype.on_device().is_none() {
+        if !location.dtype.is_readable() {
             return Err(Error::TensorDtype {
                 component: component.folder().to_owned(),
                 tensor: key,
@@ -153,9 +164,9 @@ impl Scope {
             return Ok(None);
         };
         let one = scale.shape.iter().all(|extent| *extent == 1);
-        match (one, scale.dtype.on_device()) {
-            (true, Some(_)) => Ok(Some(scale.clone())),
-            (true, None) => Err(Error::TensorDtype {
+        match (one, scale.dtype.is_readable()) {
+            (true, true) => Ok(Some(scale.clone())),
+            (true, false) => Err(Error::TensorDtype {
                 component: component.folder().to_owned(),
                 tensor: key.clone(),
                 found: scale.dtype.name().to_owned(),
@@ -180,8 +191,8 @@ impl Scope {
         Ok(self.register(tensor, name, Layout::Flat, location, scale))
     }
 
-    /// Output rows `rows` of a weight of torch shape `[N, ...]` as the matrix `[K, stride]` that the kernels read, in the
-    /// format that goes with the file's.
+    /// A weight of torch shape `[N, ...]` as the matrix that the kernels read (`[K, stride]`; [`LinearWeight`](crate::ops::LinearWeight)), in
+    /// the format that goes with the file's.
     ///
     /// # Errors
     /// As [`Scope::locate`].
@@ -190,12 +201,17 @@ impl Scope {
         let scale = self.scale(name, location.as_ref())?;
         let dtype = match (&*self.checkpoint, &location) {
             (Checkpoint::Assumed { dtype, .. }, _) => *dtype,
-            _ if scale.is_some() => DType::F32,
-            (_, Some(location)) => location.dtype.on_device().unwrap_or(DType::F32),
+            (_, Some(location)) => {
+                layout.on_device(&location.dtype, shape, scale.is_some()).unwrap_or(DType::F32)
+            }
             (_, None) => DType::F32,
         };
-        let [k, stride] = layout.matrix(shape);
-        Ok(self.register(Tensor::resident(dtype, &[k, stride]), name, layout, location, scale))
+        let tensor = Tensor::resident(dtype, &layout.shape(dtype, shape));
+        let (layout, location) = match location.map(|location| layout.narrow(&location)) {
+            Some((layout, location)) => (layout, Some(location)),
+            None => (layout, None),
+        };
+        Ok(self.register(tensor, name, layout, location, scale))
     }
 
     fn register(

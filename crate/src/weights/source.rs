@@ -27,6 +27,14 @@ pub trait Source {
     /// Fails with `FileMissing`, with `FileTruncated` if the file ends before the range does, or with `ReadFailed`.
     fn read<'a>(&'a self, path: &'a str, range: Range<u64>) -> LocalBoxFuture<'a, Result<Vec<u8>>>;
 
+    /// Brings a range to where it is read from next time, where that is another place than it comes from: from a server into the browser's
+    /// storage.
+    ///
+    /// Fails as [`Source::read`] does.
+    fn fetch<'a>(&'a self, _span: &'a Span) -> LocalBoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Told what is going to be read, in that order, so that a slow source can fetch ahead.
     fn plan(&self, _spans: &[Span]) {}
 }

@@ -4,7 +4,6 @@ use half::{bf16, f16};
 use std::ops::Range;
 
 use super::blocks::Block;
-use crate::tensor::DType;
 
 /// Number format of a stored tensor, little endian.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,15 +65,9 @@ impl FileDtype {
         elements.is_multiple_of(block).then(|| (elements / block).checked_mul(bytes)).flatten()
     }
 
-    /// How such a tensor's matrices are kept on the device, where they can be read. Blocks and 8-bit floats are widened while loading,
-    /// to what loses nothing.
-    pub fn on_device(&self) -> Option<DType> {
-        match self {
-            Self::F32 | Self::Block(_) => Some(DType::F32),
-            Self::F16 | Self::F8E4M3 | Self::F8E5M2 => Some(DType::F16),
-            Self::BF16 => Some(DType::Bf16),
-            Self::Other(_) => None,
-        }
+    /// Whether such tensors can be read.
+    pub fn is_readable(&self) -> bool {
+        !matches!(self, Self::Other(_))
     }
 
     /// The bytes of such a tensor as numbers; none of a format that cannot be read.

@@ -88,6 +88,8 @@ pub struct GenerateArgs {
     /// Where to compute: auto takes the GPU, or the CPU where there is none.
     #[arg(long, default_value = "auto")]
     pub device: DeviceArg,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// Safetensors file with the tensor `noise` [1,C,T,H,W] to begin with instead of the seed's.
     #[arg(long, value_name = "FILE")]
     pub noise: Option<PathBuf>,
@@ -97,6 +99,24 @@ pub struct GenerateArgs {
     /// A .gif, a .png (contact sheet), or a folder for one PNG a frame.
     #[arg(long, value_name = "PATH")]
     pub out: PathBuf,
+}
+
+/// How much of the device may be used.
+#[derive(Debug, Args)]
+pub struct MemoryArgs {
+    /// Memory of the device that may be taken, in bytes or with a unit, such as 4GiB. Where a model's weights have no room beside the
+    /// clip, its parts take turns and are read again. Without it everything stays on the device.
+    #[arg(long = "memory", value_name = "BYTES", value_parser = bytes)]
+    pub most: Option<u64>,
+}
+
+/// A number of bytes, or of KiB, MiB or GiB.
+fn bytes(text: &str) -> std::result::Result<u64, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let unit = units.into_iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes)));
+    let (number, unit) = unit.unwrap_or((text, 1));
+    let number = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    number.ok_or_else(|| "expected a number of bytes, such as 4294967296 or 4GiB".into())
 }
 
 /// Two numbers with a comma between them.
@@ -129,9 +149,11 @@ pub struct PlanArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub clip: ClipArgs,
-    /// Largest storage binding of the device in bytes; WebGPU guarantees 128 MiB.
-    #[arg(long, value_name = "BYTES")]
+    /// Largest storage binding of the device, in bytes or with a unit, such as 1GiB; WebGPU guarantees 128 MiB.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub max_binding: Option<u64>,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// Prints JSON.
     #[arg(long)]
     pub json: bool,

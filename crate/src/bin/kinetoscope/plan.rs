@@ -18,17 +18,22 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         max_binding: args.max_binding.unwrap_or(Limits::GUARANTEED.max_binding),
         ..Limits::GUARANTEED
     };
-    let plan = ClipPlan::new(&architecture, &clip, Some(&limits), None)?;
+    let plan = ClipPlan::new(&architecture, &clip, Some(&limits), None, args.memory.most)?;
     if args.json {
         println!("{}", serde_json::json!(plan));
         return Ok(());
     }
     println!("{}x{}, {} frames, {} steps", clip.width, clip.height, clip.frames, clip.schedule.steps.len());
-    println!("{:<8} {:>12} {:>12} {:>12} {:>10}", "", "temporaries", "in all", "binding", "TFLOP");
+    println!(
+        "{:<8} {:>12} {:<10} {:>12} {:>12} {:>12} {:>10}",
+        "", "weights", "", "temporaries", "in all", "binding", "TFLOP"
+    );
     for stage in &plan.stages {
         println!(
-            "{:<8} {:>12} {:>12} {:>12} {:>10.3}",
+            "{:<8} {:>12} {:<10} {:>12} {:>12} {:>12} {:>10.3}",
             stage.stage,
+            mebibytes(stage.weight_bytes),
+            stage.weights,
             mebibytes(stage.temporary_bytes),
             mebibytes(stage.total_bytes),
             mebibytes(stage.largest_binding),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ops::Activation;
+use crate::quants::Bits;
 
 /// Workgroups of the large tiles below which the small ones keep more of a device busy.
 const FEW_TILES: usize = 96;
@@ -108,10 +109,24 @@ impl Gemm {
         own: Vec<u32>,
         limits: &Limits,
     ) -> Result<Dispatch> {
-        let format = match bindings.get(1).map(|weight| weight.tensor.dtype()) {
-            Some(DType::F16) => Some("HALF"),
-            Some(DType::Bf16) => Some("BFLOAT"),
-            _ => None,
+        // Of quantised weights: the first words of scales and outer scales (0: none), the shift from an element to its group, and zero.
+        let (format, quants) = match bindings.get(1).map(|weight| &weight.tensor) {
+            Some(weight) => match weight.dtype() {
+                DType::F16 => (Some("HALF"), [0; 4]),
+                DType::Bf16 => (Some("BFLOAT"), [0; 4]),
+                DType::Quants(format) => {
+                    let flag = match format.bits {
+                        Bits::Eight => "QUANT8",
+                        Bits::Four => "QUANT4",
+                    };
+                    let [_, scales, nests, _] = format.sections(weight.allocation());
+                    let nests = if format.nested { nests / 4 } else { 0 };
+                    let shift = format.group.trailing_zeros() as usize;
+                    (Some(flag), [scales / 4, nests, shift, format.zero.into()])
+                }
+                DType::F32 | DType::U32 => (None, [0; 4]),
+            },
+            None => (None, [0; 4]),
         };
         let flags = [Some(family.flag()), vectors.then_some("VEC4"), format].into_iter().flatten();
         let activation = match self.activation {
@@ -122,7 +137,9 @@ impl Gemm {
         let depth = self.taps * self.channels;
         let mut params =
             words([self.rows, self.columns, self.channels, self.taps, depth, self.stride, self.width])?;
-        params.extend([word(self.column)?, self.bias.into(), activation, self.combination as u32, 0]);
+        params.extend([word(self.column)?, self.bias.into(), activation, self.combination as u32]);
+        params.extend(words(quants)?);
+        params.push(0);
         params.extend(own);
         Ok(Dispatch {
             kernel: Kernel::new(shader, flags),

@@ -3,13 +3,16 @@
 use super::gemm::{Combination, Family, Gemm, aligned, expect_aligned, unused};
 use super::norm::{modulated_rows, timesteps};
 use super::*;
-use crate::ops::{Combine, Linear};
+use crate::ops::{Combine, Linear, LinearWeight};
 
 pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
     const OP: &str = "linear";
     let [m, k] = op.x.dims(OP, "x")?;
     let [_, width] = op.out.dims(OP, "out")?;
-    let [_, stride] = op.weight.matrix.dims(OP, "weight")?;
+    let stride = match op.weight.matrix.dtype() {
+        DType::Quants(_) => k,
+        _ => LinearWeight::stride(op.weight.columns),
+    };
     let n = op.weight.columns;
     if n == 0 {
         return Ok(Vec::new());

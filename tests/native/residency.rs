@@ -1,0 +1,173 @@
+//! Where the weights have no room together, stages take turns or run in parts: the clip is the same to the bit, and no more memory is
+//! taken than is allowed and planned.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod models;
+mod tiny;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+use std::rc::Rc;
+
+use futures_util::future::LocalBoxFuture;
+use kinetoscope::executor::{DeviceChoice, Executor};
+use kinetoscope::gpu::GpuOptions;
+use kinetoscope::pipeline::{Footage, GenerateOptions, Given, Model, Session};
+use kinetoscope::weights::Source;
+use kinetoscope::weights::source::FolderSource;
+use kinetoscope::{CancelFlag, Result};
+use models::{executor, load};
+use pollster::block_on;
+use tiny::TINY;
+
+fn options() -> GenerateOptions {
+    let picture = Footage { width: 64, height: 32, rgb: (0..64 * 32 * 3).map(|i| i as u8).collect() };
+    GenerateOptions {
+        prompt: "a red ball".into(),
+        width: Some(64),
+        height: Some(32),
+        frames: Some(9),
+        steps: Some(2),
+        guidance: Some(3.0),
+        given: vec![Given { at: 0, footage: picture }],
+        ..GenerateOptions::default()
+    }
+}
+
+fn within(choice: DeviceChoice, memory: Option<u64>) -> (Rc<Executor>, Rc<Model>) {
+    let executor = executor(choice, &GpuOptions { max_memory: memory, ..GpuOptions::default() });
+    (executor.clone(), load(TINY, executor))
+}
+
+fn frames(session: &mut Session) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(event) = block_on(session.next_frames()).unwrap() {
+        bytes.extend(event.rgba);
+    }
+    bytes
+}
+
+fn clip(model: &Rc<Model>) -> Vec<u8> {
+    let mut session = model.session(&options(), &CancelFlag::new()).unwrap();
+    block_on(session.encode()).unwrap();
+    while block_on(session.step()).unwrap().is_some() {}
+    frames(&mut session)
+}
+
+/// From all that is needed downwards, until it is said to be too little.
+#[test]
+fn the_clip_is_the_same_however_little_memory_there_is() {
+    for choice in [DeviceChoice::Cpu, DeviceChoice::WebGpu] {
+        let (_, model) = within(choice, None);
+        let (expected, all) = (clip(&model), model.plan(&options()).unwrap().peak_bytes);
+        drop(model);
+        let mut seen = BTreeSet::new();
+        let mut memory = all;
+        let error = loop {
+            let (executor, model) = within(choice, Some(memory));
+            let plan = match model.plan(&options()) {
+                Ok(plan) => plan,
+                Err(error) => break error,
+            };
+            seen.extend(plan.stages.iter().map(|stage| stage.weights));
+            assert!(plan.peak_bytes <= memory);
+            assert!(clip(&model) == expected, "{choice:?}, {memory} bytes: another clip");
+            if let Executor::Gpu(gpu) = &*executor {
+                let (peak, planned) = (gpu.peak_bytes(), plan.peak_bytes);
+                assert!(peak <= memory, "{peak} bytes of {memory} that are allowed");
+                // Nothing less: a stage that is smaller at first, when only one prompt has been encoded, may leave more of the weights.
+                assert!(peak >= planned / 100 * 98, "{memory} bytes: {peak} of {planned}");
+            }
+            // What is remembered of the prompt changes nothing, nor what the stages before have left.
+            assert!(clip(&model) == expected, "{choice:?}, {memory} bytes: another clip the second time");
+            drop(model);
+            assert_eq!(executor.allocated_bytes(), 0, "{choice:?}, {memory} bytes: something is left");
+            memory = if memory == all { all - 1 } else { memory / 10 * 9 };
+        };
+        assert_eq!(error.code(), "device_too_small");
+        assert_eq!(seen, BTreeSet::from(["parts", "together", "turn"]), "{choice:?}");
+    }
+}
+
+/// Two clips at once put each other's weights off the device.
+#[test]
+fn clips_in_turns_share_a_device_that_has_room_for_neither_whole() {
+    for choice in [DeviceChoice::Cpu, DeviceChoice::WebGpu] {
+        let (_, model) = within(choice, None);
+        let (expected, all) = (clip(&model), model.plan(&options()).unwrap().peak_bytes);
+        let (_, model) = within(choice, Some(all - 1));
+        let cancel = CancelFlag::new();
+        let mut sessions = [(); 2].map(|()| model.session(&options(), &cancel).unwrap());
+        sessions.iter_mut().for_each(|session| _ = block_on(session.encode()).unwrap());
+        for _ in 0..2 {
+            sessions.iter_mut().for_each(|session| assert!(block_on(session.step()).unwrap().is_some()));
+        }
+        for session in &mut sessions {
+            assert!(frames(session) == expected, "{choice:?}");
+        }
+    }
+}
+
+/// The tiny model's folder, where the reading of some bytes is what cancels a clip.
+struct Cancelling {
+    folder: FolderSource,
+    reads: Cell<usize>,
+    cancel: RefCell<CancelFlag>,
+}
+
+impl Source for Cancelling {
+    fn size<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<u64>> {
+        self.folder.size(path)
+    }
+
+    fn read<'a>(&'a self, path: &'a str, range: Range<u64>) -> LocalBoxFuture<'a, Result<Vec<u8>>> {
+        match self.reads.get().checked_sub(1) {
+            Some(0) => self.cancel.borrow().cancel(),
+            Some(left) => self.reads.set(left),
+            None => {}
+        }
+        self.folder.read(path, range)
+    }
+}
+
+/// A clip that is cancelled while weights come and go leaves the model as it was.
+#[test]
+fn cancelling_while_weights_come_and_go_leaves_nothing() {
+    let folder = FolderSource::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(TINY));
+    for choice in [DeviceChoice::Cpu, DeviceChoice::WebGpu] {
+        let (_, model) = within(choice, None);
+        let (expected, plan) = (clip(&model), model.plan(&options()).unwrap());
+        let has_parts = |memory: &u64| {
+            let plan = within(choice, Some(*memory)).1.plan(&options());
+            plan.is_ok_and(|plan| plan.stages.iter().any(|s| s.weights == "parts"))
+        };
+        let memory = (1..40).map(|n| plan.peak_bytes / 40 * (40 - n)).find(has_parts).expect("parts");
+        let (executor, _) = within(choice, Some(memory));
+        let source =
+            Rc::new(Cancelling { folder: folder.clone(), reads: Cell::new(0), cancel: RefCell::default() });
+        let (never, files) = (CancelFlag::new(), source.clone());
+        let model = Rc::new(block_on(Model::load(files, executor.clone(), &never, &mut |_| {})).unwrap());
+        let before = executor.allocated_bytes();
+        for reads in [1, 3, 8, 15] {
+            let cancel = CancelFlag::new();
+            source.cancel.replace(cancel.clone());
+            source.reads.set(reads);
+            let mut session = model.session(&options(), &cancel).unwrap();
+            let run = async {
+                session.encode().await?;
+                while session.step().await?.is_some() {}
+                while session.next_frames().await?.is_some() {}
+                Ok::<_, kinetoscope::Error>(())
+            };
+            assert_eq!(block_on(run).unwrap_err().code(), "cancelled", "{choice:?}, read {reads}");
+            drop(session);
+            source.reads.set(0);
+            assert!(executor.allocated_bytes() <= before + plan.weight_bytes);
+            assert!(clip(&model) == expected, "{choice:?}, read {reads}");
+        }
+        drop(model);
+        assert_eq!(executor.allocated_bytes(), 0);
+    }
+}
