@@ -27,6 +27,16 @@ pub enum Error {
         path: String,
     },
 
+    /// Parts of a pipeline that are nowhere, where it is put together of single files.
+    #[error(
+        "no {} given: a clip takes a transformer, a text encoder, a VAE and a tokenizer; give what is missing as a file of its own, or a diffusers folder that has it",
+        missing.join(", no ")
+    )]
+    ComponentMissing {
+        /// Their folders in a diffusers pipeline, such as `text_encoder`.
+        missing: Vec<String>,
+    },
+
     /// A file ends before the bytes its header promises.
     #[error("{path} is truncated: {expected} bytes expected, {found} found; download it again")]
     FileTruncated {
@@ -67,7 +77,7 @@ pub enum Error {
 
     /// A tensor that the architecture needs is in none of the component's files.
     #[error(
-        "tensor {tensor} is missing from {component}: the files do not belong to the architecture of its config.json"
+        "tensor {tensor} is missing from {component}: its files are not all there, or not of the architecture that its config.json or its other tensors say"
     )]
     TensorMissing {
         /// Component folder, such as `transformer`.
@@ -78,7 +88,7 @@ pub enum Error {
 
     /// A tensor has another shape than its config asks for.
     #[error(
-        "tensor {tensor} of {component} has shape {found:?}, expected {expected:?}: config.json and weights do not belong together"
+        "tensor {tensor} of {component} has shape {found:?}, expected {expected:?}: its config.json or its other tensors ask for that"
     )]
     TensorShape {
         /// Component folder.
@@ -140,7 +150,7 @@ pub enum Error {
     },
 
     /// The folder holds a pipeline or a component class that is not known.
-    #[error("{path} describes {found}; supported is {supported}")]
+    #[error("{path} has {found}; supported is {supported}")]
     ArchitectureUnknown {
         /// Config file inside the model folder.
         path: String,
@@ -263,6 +273,7 @@ impl Error {
         match self {
             Self::Cancelled => "cancelled",
             Self::FileMissing { .. } => "file_missing",
+            Self::ComponentMissing { .. } => "component_missing",
             Self::FileTruncated { .. } => "file_truncated",
             Self::FileInvalid { .. } => "file_invalid",
             Self::ReadFailed { .. } => "read_failed",

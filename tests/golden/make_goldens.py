@@ -25,6 +25,8 @@ from cases import CASES, GOLDEN, REPOSITORY, SMALL, Clip
 from modes import modes
 from names import names
 from number_formats import number_formats, quantised_values
+from shapes import shapes
+from single_files import single_files
 from prompts import CLEAN, TOKENS
 
 sys.path.append(str(REPOSITORY / "models" / "recipe"))
@@ -281,6 +283,8 @@ SHARED = {
     "names": lambda: write_json(GOLDEN / "names.json", names()),
     "number_formats": lambda: write_tensors(GOLDEN / "number_formats.safetensors", number_formats()),
     "quantised": lambda: write_tensors(GOLDEN / "quantised.safetensors", quantised_values()),
+    "shapes": lambda: write_json(GOLDEN / "shapes.json", shapes()),
+    "single_files": single_files,
     "schedules": lambda: write_json(GOLDEN / "schedules.json", schedules()),
     "clean": lambda: write_json(
         GOLDEN / "clean.json", [{"input": text, "output": prompt_clean(text)} for text in CLEAN]

@@ -257,7 +257,10 @@ async fn what_a_source_throws_keeps_its_meaning() {
     let engine = engine("cpu").await;
     let vae = "vae/diffusion_pytorch_model.safetensors";
     for (changes, expected) in [
-        ("delete files['vae/config.json']", facts("file_missing", r#"{"path":"vae/config.json"}"#)),
+        (
+            "delete files['tokenizer/tokenizer.json']",
+            facts("file_missing", r#"{"path":"tokenizer/tokenizer.json"}"#),
+        ),
         (
             "source.size = async () => { throw new DOMException('stopped', 'AbortError') }",
             facts("cancelled", "{}"),

@@ -4,6 +4,7 @@
 export type ErrorCode =
   | "cancelled"
   | "file_missing"
+  | "component_missing"
   | "file_truncated"
   | "file_invalid"
   | "read_failed"

@@ -3,8 +3,12 @@
 //! A field that diffusers knows and this runtime does not have is an [`Error::ConfigUnsupported`] when it is set; fields
 //! that nobody knows are ignored. Sizes are bounded so that element counts of every weight fit 32 bits (bytes need u64)
 //! and no later shape arithmetic can overflow.
+//!
+//! A component that comes without its file has it read off the names and shapes of its tensors (`inferred`): each config has an `infer` beside its
+//! `parse`.
 
 mod defaults;
+mod inferred;
 mod model_index;
 mod scheduler;
 mod text_encoder;

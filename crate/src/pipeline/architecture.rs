@@ -3,18 +3,16 @@
 use std::rc::Rc;
 
 use super::options::GenerateOptions;
+use super::pieces::{FILES, Pieces};
 use crate::config::{
-    GenerationDefaults, ModelIndex, SchedulerConfig, Solver, Umt5Config, WanTransformerConfig, WanVaeConfig,
+    GenerationDefaults, ModelIndex, SchedulerConfig, Umt5Config, WanTransformerConfig, WanVaeConfig,
 };
 use crate::models::umt5::Umt5Encoder;
 use crate::models::wan::{VaeDecoder, VaeEncoder, WanTransformer};
 use crate::tensor::{DType, Tensor};
-use crate::weights::source::{exists, read_all};
-use crate::weights::{Checkpoint, Component, Scope, Source, TensorLocation, Weights};
+use crate::text::GgufTokenizer;
+use crate::weights::{Checkpoint, Scope, Source, TensorLocation, Weights};
 use crate::{Error, Result};
-
-/// Longest config file that is read.
-const CONFIG_BYTES: u64 = 1 << 20;
 
 /// Shapes of a clip, width divided by height.
 const ASPECTS: std::ops::RangeInclusive<f64> = 0.05..=20.0;
@@ -37,54 +35,41 @@ pub struct Configs {
 }
 
 impl Configs {
-    /// Reads the configs of a folder; only `kinetoscope.json` may be missing.
+    /// Reads the configs of a folder. What is missing is read off the weights' headers, see [`crate::config`].
     ///
     /// # Errors
-    /// What the source or a parser reports; [`Error::ConfigUnsupported`] when the components do not go together.
+    /// What the source or a parser reports; [`Error::ComponentMissing`]; [`Error::ConfigUnsupported`] when the components do not go
+    /// together.
     pub async fn read(source: &dyn Source) -> Result<Self> {
-        async fn file(source: &dyn Source, path: &str) -> Result<Vec<u8>> {
-            read_all(source, path, CONFIG_BYTES).await
-        }
-        let index = ModelIndex::parse(ModelIndex::PATH, &file(source, ModelIndex::PATH).await?)?;
-        let path = WanTransformerConfig::PATH;
-        let transformer = WanTransformerConfig::parse(path, &file(source, path).await?)?;
-        let text_encoder = Umt5Config::parse(Umt5Config::PATH, &file(source, Umt5Config::PATH).await?)?;
-        let vae = WanVaeConfig::parse(WanVaeConfig::PATH, &file(source, WanVaeConfig::PATH).await?)?;
-        let path = SchedulerConfig::PATH;
-        let scheduler = SchedulerConfig::parse(path, &file(source, path).await?)?;
-        let path = GenerationDefaults::PATH;
-        let defaults = match exists(source, path).await? {
-            true => GenerationDefaults::parse(path, &file(source, path).await?)?,
-            false if index.solver == Solver::Dmd => GenerationDefaults::distilled(),
-            false => GenerationDefaults::default(),
-        };
-        let configs = Self { index, transformer, text_encoder, vae, scheduler, defaults };
-        configs.check()?;
-        Ok(configs)
+        Ok(Pieces::read(source).await?.configs)
     }
 
-    fn check(&self) -> Result<()> {
-        let mismatch = |path: &str, field: &str, expected: usize, found: usize| {
-            Err(Error::ConfigUnsupported {
-                path: path.into(),
-                field: field.into(),
-                expected: expected.to_string(),
-                found: found.to_string(),
-            })
+    /// Whether the components go together; `transformer` is the file that told the transformer's sizes.
+    pub(super) fn check(&self, transformer: &str) -> Result<()> {
+        let mismatch = |path: &str, field: &str, expected: String, found: usize| {
+            let found = found.to_string();
+            Err(Error::ConfigUnsupported { path: path.into(), field: field.into(), expected, found })
         };
         let (t, z) = (&self.transformer, self.vae.z_dim);
+        let latents = format!("{z}, the channels of the VAE's latents");
         if t.in_channels != z {
-            return mismatch(WanTransformerConfig::PATH, "in_channels", z, t.in_channels);
+            return mismatch(transformer, "in_channels", latents, t.in_channels);
         }
         if t.out_channels() != z {
-            return mismatch(WanTransformerConfig::PATH, "out_channels", z, t.out_channels());
+            return mismatch(transformer, "out_channels", latents, t.out_channels());
         }
-        if t.text_dim != self.text_encoder.d_model {
-            return mismatch(WanTransformerConfig::PATH, "text_dim", self.text_encoder.d_model, t.text_dim);
+        let width = self.text_encoder.d_model;
+        if t.text_dim != width {
+            return mismatch(
+                transformer,
+                "text_dim",
+                format!("{width}, the text encoder's width"),
+                t.text_dim,
+            );
         }
         let map = self.defaults.latent_rgb.as_ref();
         if let Some(found) = map.map(|map| map.weights.len()).filter(|found| *found != z) {
-            return mismatch(GenerationDefaults::PATH, "latent_rgb.weights", z, found);
+            return mismatch(GenerationDefaults::PATH, "latent_rgb.weights", latents, found);
         }
         Ok(())
     }
@@ -124,13 +109,6 @@ impl Configs {
     }
 }
 
-/// Where a component's weights lie and how their files may be called.
-const FILES: [(&str, &[&str]); 3] = [
-    ("text_encoder", &["model", "diffusion_pytorch_model"]),
-    ("transformer", &["diffusion_pytorch_model", "model"]),
-    ("vae", &["diffusion_pytorch_model", "model"]),
-];
-
 /// The models, their weights' places and names, and the constants that go with them.
 #[derive(Debug)]
 pub struct Architecture {
@@ -148,6 +126,8 @@ pub struct Architecture {
     pub weights: Rc<Weights>,
     /// The text encoder's embedding table `[vocab_size, d_model]`, read by rows; `None` without files.
     pub embedding: Option<TensorLocation>,
+    /// The tokenizer in the text encoder's own file, for where there is no `tokenizer.json`.
+    pub own_tokenizer: Option<GgufTokenizer>,
     /// Mean and standard deviation of the latents' channels, `[z]`.
     pub latent_statistics: [Tensor; 2],
 }
@@ -158,12 +138,15 @@ impl Architecture {
     /// # Errors
     /// What the source or a parser reports; a missing or misshapen tensor.
     pub async fn open(source: &dyn Source) -> Result<Self> {
-        let configs = Configs::read(source).await?;
+        let mut pieces = Pieces::read(source).await?;
         let mut checkpoints = Vec::new();
-        for (folder, names) in FILES {
-            checkpoints.push(Rc::new(Checkpoint::Files(Component::open(source, folder, names).await?)));
+        let mut own_tokenizer = None;
+        for files in FILES {
+            let component = pieces.component(source, files).await?;
+            own_tokenizer = own_tokenizer.or_else(|| GgufTokenizer::of(&component));
+            checkpoints.push(Rc::new(Checkpoint::Files(component)));
         }
-        Self::build(configs, checkpoints)
+        Ok(Self { own_tokenizer, ..Self::build(pieces.configs, checkpoints)? })
     }
 
     /// The same models from configs alone, their matrices in 16 bits: for planning.
@@ -171,7 +154,7 @@ impl Architecture {
     /// # Errors
     /// [`Error::ShapeMismatch`] when the configs contradict themselves.
     pub fn assumed(configs: Configs) -> Result<Self> {
-        configs.check()?;
+        configs.check(WanTransformerConfig::PATH)?;
         let checkpoint = |(folder, _): &(&str, &[&str])| {
             Rc::new(Checkpoint::Assumed { folder: (*folder).into(), dtype: DType::F16 })
         };
@@ -193,6 +176,7 @@ impl Architecture {
             decoder: VaeDecoder::new(&vae, &configs.vae)?,
             encoder: VaeEncoder::new(&vae, &configs.vae)?,
             embedding: embedding(&text, &configs.text_encoder)?,
+            own_tokenizer: None,
             latent_statistics: [statistic(), statistic()],
             weights,
             configs,
@@ -200,7 +184,7 @@ impl Architecture {
     }
 }
 
-fn embedding(scope: &Scope, config: &Umt5Config) -> Result<Option<TensorLocation>> {
+pub(super) fn embedding(scope: &Scope, config: &Umt5Config) -> Result<Option<TensorLocation>> {
     let [first, second] = Umt5Encoder::EMBEDDING_KEYS;
     let shape = [config.vocab_size, config.d_model];
     match scope.table(first, &shape) {

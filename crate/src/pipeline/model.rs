@@ -66,7 +66,7 @@ pub struct ModelInfo {
 }
 
 impl Model {
-    /// Loads a diffusers folder onto the device.
+    /// Loads a pipeline onto the device: a diffusers folder, or components in files of their own (see [`crate::weights::Overlay`]).
     ///
     /// # Errors
     /// A missing, damaged or unsupported file or tensor, by name; what the device reports; [`Error::Cancelled`]. Nothing is
@@ -79,8 +79,7 @@ impl Model {
     ) -> Result<Self> {
         let architecture = Architecture::open(&*source).await?;
         cancel.check()?;
-        let json = read_all(&*source, TextTokenizer::PATH, TOKENIZER_BYTES).await?;
-        let tokenizer = TextTokenizer::from_bytes(&json, TextTokenizer::PATH)?;
+        let tokenizer = tokenizer(&*source, &architecture).await?;
         // From here on dropping it releases what is on the device.
         let specs = architecture.weights.specs();
         let residency = Residency::new(executor.clone(), source.clone(), specs.clone());
@@ -176,6 +175,15 @@ impl Model {
         let clip = Clip::new(options, &self.architecture.configs)?;
         self.plan_clip(&clip)?;
         Session::new(self.clone(), clip, cancel.clone())
+    }
+}
+
+/// The folder's tokenizer, or that in the text encoder's own file.
+async fn tokenizer(source: &dyn Source, architecture: &Architecture) -> Result<TextTokenizer> {
+    match (read_all(source, TextTokenizer::PATH, TOKENIZER_BYTES).await, &architecture.own_tokenizer) {
+        (Ok(json), _) => TextTokenizer::from_bytes(&json, TextTokenizer::PATH),
+        (Err(Error::FileMissing { .. }), Some(own)) => own.read(source).await,
+        (Err(error), _) => Err(error),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The text encoder's tokenizer, from the folder's `tokenizer.json`.
+//! The text encoder's tokenizer, from the folder's `tokenizer.json`; from a GGUF file see [`super::GgufTokenizer`].
 
 use super::prompt_clean;
 use crate::error::{Error, Result};
@@ -39,8 +39,12 @@ impl TextTokenizer {
         let mut tokenizer = Tokenizer::from_bytes(tokenizer_json).map_err(|e| invalid(e.to_string()))?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
+        Ok(Self::new(tokenizer))
+    }
+
+    pub(super) fn new(tokenizer: Tokenizer) -> Self {
         let added = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
-        Ok(Self { tokenizer, added })
+        Self { tokenizer, added }
     }
 
     /// Ids are below this: the embedding table needs as many rows.

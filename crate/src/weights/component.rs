@@ -1,19 +1,65 @@
 //! The weights of one component of a pipeline, in whatever files they come.
 
 use super::gguf::GgufHeader;
-use super::naming::diffusers_names;
+use super::kind::ComponentKind;
+use super::metadata::Metadata;
+use super::naming::{Naming, diffusers_names};
 use super::safetensors::SafetensorsHeader;
-use super::source::{Source, exists, invalid, read_all};
+use super::source::{Source, exactly, exists, invalid, read_all};
 use super::stored::TensorLocation;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// All tensors of a component folder, such as `transformer`, whether in one file or in parts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Component {
     folder: String,
+    file: String,
+    container: Container,
+    naming: Naming,
+    metadata: Metadata,
     tensors: BTreeMap<String, TensorLocation>,
+}
+
+/// What tensors are stored in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// <https://github.com/huggingface/safetensors>
+    Safetensors,
+    /// <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, and its version.
+    Gguf(u32),
+}
+
+impl Container {
+    /// Told by a file's first bytes.
+    ///
+    /// Fails with `FileInvalid` for any other, and as [`Source::read`] does.
+    pub async fn detect(source: &dyn Source, path: &str) -> Result<Self> {
+        let size = source.size(path).await?;
+        let bytes = exactly(source, path, 0..size.min(9)).await?;
+        match bytes.as_slice() {
+            [b'G', b'G', b'U', b'F', version @ ..] if version.len() > 3 => {
+                Ok(Self::Gguf(version.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))))
+            }
+            [_, _, _, _, _, _, _, _, b'{'] => Ok(Self::Safetensors),
+            [b'P', b'K', ..] | [0x80, ..] => Err(invalid(
+                path,
+                "it is a PyTorch archive, which can hold programs: convert it to safetensors first".into(),
+            )),
+            _ => Err(invalid(path, "it is neither safetensors nor GGUF".into())),
+        }
+    }
+}
+
+impl fmt::Display for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Safetensors => f.write_str("safetensors"),
+            Self::Gguf(version) => write!(f, "GGUF {version}"),
+        }
+    }
 }
 
 /// A `*.safetensors.index.json`: which part holds which tensor.
@@ -35,28 +81,71 @@ impl Component {
     /// Fails with `FileMissing` (no file, or none for a part), `FileInvalid` (a broken header or index, an index that
     /// promises what its parts do not hold), `FileTruncated` or `ReadFailed`.
     pub async fn open(source: &dyn Source, folder: &str, names: &[&str]) -> Result<Self> {
+        let name = names.first().copied().unwrap_or("model");
+        let missing = || Error::FileMissing { path: format!("{folder}/{name}.safetensors") };
+        Self::find_files(source, folder, names).await?.ok_or_else(missing)
+    }
+
+    /// As [`Component::open`]; `None` where there is no such file.
+    pub async fn find_files(source: &dyn Source, folder: &str, names: &[&str]) -> Result<Option<Self>> {
         for variant in ["", ".fp16", ".bf16"] {
             for name in names {
-                let single = format!("{folder}/{name}{variant}.safetensors");
-                if exists(source, &single).await? {
-                    return Ok(Self::new(folder, SafetensorsHeader::read(source, &single).await?.tensors));
-                }
-                let gguf = format!("{folder}/{name}{variant}.gguf");
-                if exists(source, &gguf).await? {
-                    return Ok(Self::new(folder, GgufHeader::read(source, &gguf).await?.tensors));
+                for ending in ["safetensors", "gguf"] {
+                    let path = format!("{folder}/{name}{variant}.{ending}");
+                    if exists(source, &path).await? {
+                        return Self::read(source, folder, path, ending == "gguf").await.map(Some);
+                    }
                 }
                 let index = format!("{folder}/{name}.safetensors.index{variant}.json");
                 if exists(source, &index).await? {
-                    return Ok(Self::new(folder, read_parts(source, folder, &index).await?));
+                    let tensors = read_parts(source, folder, &index).await?;
+                    let metadata = Metadata::default();
+                    return Ok(Some(Self::new(folder, index, Container::Safetensors, tensors, metadata)));
                 }
             }
         }
-        let name = names.first().copied().unwrap_or("model");
-        Err(Error::FileMissing { path: format!("{folder}/{name}.safetensors") })
+        Ok(None)
     }
 
-    fn new(folder: &str, tensors: BTreeMap<String, TensorLocation>) -> Self {
-        Self { folder: folder.to_owned(), tensors: diffusers_names(tensors) }
+    /// Reads the header of a single file, whatever it is called; its folder is that of what it holds.
+    ///
+    /// Fails as [`Container::detect`] does, and with what the header's reader reports.
+    pub async fn open_file(source: &dyn Source, path: &str) -> Result<Self> {
+        let gguf = matches!(Container::detect(source, path).await?, Container::Gguf(_));
+        let mut found = Self::read(source, path, path.to_owned(), gguf).await?;
+        if let Some(kind) = found.kind() {
+            found.folder = kind.folder().to_owned();
+        }
+        Ok(found)
+    }
+
+    async fn read(source: &dyn Source, folder: &str, path: String, gguf: bool) -> Result<Self> {
+        let (container, tensors, metadata) = if gguf {
+            let header = GgufHeader::read(source, &path).await?;
+            (Container::Gguf(header.version), header.tensors, header.metadata)
+        } else {
+            let header = SafetensorsHeader::read(source, &path).await?;
+            (Container::Safetensors, header.tensors, header.metadata)
+        };
+        Ok(Self::new(folder, path, container, tensors, metadata))
+    }
+
+    pub(crate) fn new(
+        folder: &str,
+        file: String,
+        container: Container,
+        tensors: BTreeMap<String, TensorLocation>,
+        metadata: Metadata,
+    ) -> Self {
+        let naming = Naming::of(&tensors);
+        Self {
+            folder: folder.to_owned(),
+            file,
+            container,
+            naming,
+            metadata,
+            tensors: diffusers_names(tensors),
+        }
     }
 
     /// Where the tensor with this key, as diffusers or transformers name it, lies.
@@ -71,6 +160,36 @@ impl Component {
     /// The component's folder, such as `transformer`.
     pub fn folder(&self) -> &str {
         &self.folder
+    }
+
+    /// Where its tensors were found: the file, or the index of its parts.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// What its tensors are stored in.
+    pub fn container(&self) -> Container {
+        self.container
+    }
+
+    /// Which part of a pipeline it is, by its tensors; `None` for a stranger.
+    pub fn kind(&self) -> Option<ComponentKind> {
+        ComponentKind::of(self.keys())
+    }
+
+    /// Whose names its tensors have in the file.
+    pub fn naming(&self) -> Naming {
+        self.naming
+    }
+
+    /// What its file says of itself; nothing where it comes in parts.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Shape of the tensor with this key.
+    pub fn shape(&self, key: &str) -> Option<&[usize]> {
+        self.tensors.get(key).map(|location| location.shape.as_slice())
     }
 
     /// Every tensor by its checkpoint key, in alphabetical order.

@@ -1,15 +1,22 @@
 //! GGUF files by their headers: where each tensor lies, without reading it.
 //!
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3. The header's length is not written
-//! down: it is read in growing pieces, and of its metadata only what places tensors is kept. Tensors whose rows are no whole
-//! blocks are stored flat, their shape beside them as `comfy.gguf.orig_shape.<tensor>`: the convention of the files that
+//! down: it is read in growing pieces. Lists among its metadata stay in the file, their places are kept. Tensors whose rows are no
+//! whole blocks are stored flat, their shape beside them as `comfy.gguf.orig_shape.<tensor>`: the convention of the files that
 //! people have (ComfyUI-GGUF, `tools/convert.py`).
 
+mod cursor;
+
+pub(crate) use cursor::{ARRAY, FLOAT32, INT8, INT32, STRING, UINT8, UINT32, strings};
+
+use super::metadata::Metadata;
 use super::source::{Source, exactly, invalid, truncated};
 use super::stored::{FileDtype, TensorLocation};
 use crate::error::Result;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+
+use cursor::{Cursor, Step, Stop, refuse};
 
 /// First piece of a header: enough for a model without a tokenizer.
 const FIRST_READ: u64 = 64 << 10;
@@ -18,13 +25,13 @@ const FIRST_READ: u64 = 64 << 10;
 const MAX_HEADER: u64 = 256 << 20;
 
 /// Where no `general.alignment` says otherwise, the data begins at a multiple of this.
-const ALIGNMENT: u64 = 32;
+pub(super) const ALIGNMENT: u64 = 32;
 
 const ALIGNMENT_KEY: &str = "general.alignment";
-const SHAPE_KEY: &str = "comfy.gguf.orig_shape.";
+pub(super) const SHAPE_KEY: &str = "comfy.gguf.orig_shape.";
 
-/// Arrays of arrays are allowed by the format and used by nobody.
-const MAX_DEPTH: usize = 4;
+/// Most entries of metadata; files have some dozens.
+const MAX_METADATA: u64 = 1 << 16;
 
 /// Most dimensions of a tensor. ggml has four; convolutions of video models come with five.
 const MAX_DIMS: u32 = 8;
@@ -32,8 +39,12 @@ const MAX_DIMS: u32 = 8;
 /// The header of one file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GgufHeader {
+    /// Version of the format: 2 or 3.
+    pub version: u32,
     /// Every tensor by its name, shapes outermost first.
     pub tensors: BTreeMap<String, TensorLocation>,
+    /// What the file says of itself, without what places tensors.
+    pub metadata: Metadata,
 }
 
 impl GgufHeader {
@@ -43,8 +54,9 @@ impl GgufHeader {
     pub async fn read(source: &dyn Source, path: &str) -> Result<Self> {
         let size = source.size(path).await?;
         let mut length = size.min(FIRST_READ);
+        let mut bytes = Vec::new();
         loop {
-            let bytes = exactly(source, path, 0..length).await?;
+            bytes.extend(exactly(source, path, bytes.len() as u64..length).await?);
             if let Some(header) = Self::parse(path, &bytes, size)? {
                 return Ok(header);
             }
@@ -63,7 +75,7 @@ impl GgufHeader {
     /// Fails with `FileInvalid` (no GGUF, an unknown version or number format, tensors that overlap or are too large, counts that the
     /// file cannot hold) or `FileTruncated` (tensors beyond the file's end).
     pub fn parse(path: &str, bytes: &[u8], file_size: u64) -> Result<Option<Self>> {
-        let mut cursor = Cursor { bytes, at: 0, file_size };
+        let mut cursor = Cursor::new(bytes, file_size);
         let entries = match Entries::read(&mut cursor) {
             Ok(entries) => entries,
             Err(Stop::More) => return Ok(None),
@@ -94,7 +106,7 @@ impl GgufHeader {
             tensors.insert(name, TensorLocation { path: path.to_owned(), range, dtype: info.dtype, shape });
         }
         check_overlap(path, &tensors)?;
-        Ok(Some(Self { tensors }))
+        Ok(Some(Self { version: entries.version, tensors, metadata: entries.metadata }))
     }
 }
 
@@ -111,20 +123,6 @@ fn product(shape: &[u64]) -> Option<u64> {
     shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent))
 }
 
-/// Why parsing ends early.
-enum Stop {
-    /// The header goes on after the bytes at hand.
-    More,
-    /// It is none.
-    Invalid(String),
-}
-
-type Step<T> = std::result::Result<T, Stop>;
-
-fn refuse<T>(reason: impl Into<String>) -> Step<T> {
-    Err(Stop::Invalid(reason.into()))
-}
-
 /// A tensor as its entry describes it.
 struct Info {
     /// Outermost first.
@@ -138,10 +136,12 @@ struct Info {
 
 /// What is kept of a header.
 struct Entries {
+    version: u32,
     alignment: u64,
     /// Shapes that stand in the metadata.
     shapes: BTreeMap<String, Vec<u64>>,
     tensors: BTreeMap<String, Info>,
+    metadata: Metadata,
 }
 
 impl Entries {
@@ -154,7 +154,16 @@ impl Entries {
             return refuse(format!("GGUF version {version}; 2 and 3 are supported, little endian"));
         }
         let (tensor_count, metadata_count) = (cursor.u64()?, cursor.u64()?);
-        let mut found = Self { alignment: ALIGNMENT, shapes: BTreeMap::new(), tensors: BTreeMap::new() };
+        if metadata_count > MAX_METADATA {
+            return refuse(format!("it has {metadata_count} entries of metadata"));
+        }
+        let mut found = Self {
+            version,
+            alignment: ALIGNMENT,
+            shapes: BTreeMap::new(),
+            tensors: BTreeMap::new(),
+            metadata: Metadata::default(),
+        };
         for _ in 0..metadata_count {
             found.metadata(cursor)?;
         }
@@ -188,7 +197,7 @@ impl Entries {
             let shape: Step<Vec<u64>> = (0..count).map(|_| cursor.integer(kind)).collect();
             self.shapes.insert(name.to_owned(), shape?);
         } else {
-            cursor.skip_value(kind, 0)?;
+            self.metadata.0.insert(key.to_owned(), cursor.value(kind)?);
         }
         Ok(())
     }
@@ -225,7 +234,7 @@ fn tensor(cursor: &mut Cursor, alignment: u64) -> Step<(String, Info)> {
 }
 
 /// Name, elements and bytes of a block, by the number in the file (`ggml.h`, `ggml_type`; `ggml-quants.h`).
-fn ggml_type(kind: u32) -> Option<(&'static str, u64, u64)> {
+pub(super) fn ggml_type(kind: u32) -> Option<(&'static str, u64, u64)> {
     Some(match kind {
         0 => ("F32", 1, 4),
         1 => ("F16", 1, 2),
@@ -263,108 +272,10 @@ fn ggml_type(kind: u32) -> Option<(&'static str, u64, u64)> {
     })
 }
 
-/// Value types of metadata that are not of one fixed size.
-const STRING: u32 = 8;
-const ARRAY: u32 = 9;
-
-/// Bytes of a metadata value of a fixed size.
-fn value_bytes(kind: u32) -> Option<u64> {
-    match kind {
-        0 | 1 | 7 => Some(1),
-        2 | 3 => Some(2),
-        4..=6 => Some(4),
-        10..=12 => Some(8),
-        _ => None,
-    }
-}
-
-/// Reads on in the first bytes of a file, and knows how long the whole file is: what does not fit it is refused before it is read.
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    file_size: u64,
-}
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, count: u64) -> Step<&'a [u8]> {
-        let end = (self.at as u64).checked_add(count).filter(|end| *end <= self.file_size);
-        let Some(end) = end else { return refuse("its header promises more than the file has") };
-        // The bytes at hand are in memory: what they hold fits usize.
-        let found = usize::try_from(end).ok().and_then(|end| self.bytes.get(self.at..end));
-        let found = found.ok_or(Stop::More)?;
-        self.at += found.len();
-        Ok(found)
-    }
-
-    fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
-        self.take(N as u64)?.first_chunk().copied().ok_or(Stop::More)
-    }
-
-    fn u32(&mut self) -> Step<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Step<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn string(&mut self) -> Step<&'a str> {
-        let length = self.u64()?;
-        match std::str::from_utf8(self.take(length)?) {
-            Ok(text) => Ok(text),
-            Err(_) => refuse("a name is no UTF-8"),
-        }
-    }
-
-    /// A whole number that is not negative, of any width.
-    fn integer(&mut self, kind: u32) -> Step<u64> {
-        let bytes = match (kind, value_bytes(kind)) {
-            (0..=5 | 10 | 11, Some(bytes)) => self.take(bytes)?,
-            _ => return refuse(format!("a value of type {kind} stands for a whole number")),
-        };
-        let signed = matches!(kind, 1 | 3 | 5 | 11);
-        if signed && bytes.last().is_some_and(|top| top & 0x80 != 0) {
-            return refuse("a size is negative");
-        }
-        Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
-    }
-
-    fn skip_value(&mut self, kind: u32, depth: usize) -> Step<()> {
-        match kind {
-            STRING => {
-                let length = self.u64()?;
-                self.take(length)?;
-            }
-            ARRAY if depth < MAX_DEPTH => {
-                let (kind, count) = (self.u32()?, self.u64()?);
-                match value_bytes(kind) {
-                    Some(bytes) => {
-                        let Some(length) = bytes.checked_mul(count) else {
-                            return refuse("its header promises more than the file has");
-                        };
-                        self.take(length)?;
-                    }
-                    None => {
-                        for _ in 0..count {
-                            self.skip_value(kind, depth + 1)?;
-                        }
-                    }
-                }
-            }
-            _ => match value_bytes(kind) {
-                Some(bytes) => {
-                    self.take(bytes)?;
-                }
-                None => return refuse(format!("a metadata value has the type {kind}, which is not known")),
-            },
-        }
-        Ok(())
-    }
-}
-
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::super::blocks::Block;
+    use super::super::metadata::MetaValue;
     use super::*;
     use crate::weights::source::testing::Memory;
     use pollster::block_on;
@@ -401,25 +312,30 @@ mod tests {
         bytes
     }
 
-    fn good() -> Vec<u8> {
+    /// Five entries.
+    fn good_metadata() -> Vec<u8> {
         let words = [4u32.to_le_bytes().to_vec(), string("some")].concat();
         let nested =
             [&ARRAY.to_le_bytes()[..], &1u64.to_le_bytes(), &words[..4], &1u64.to_le_bytes(), &[0; 4]];
-        file(
-            &[
-                value("general.architecture", STRING, &string("wan")),
-                value(ALIGNMENT_KEY, 4, &32u32.to_le_bytes()),
-                value("nested", ARRAY, &nested.concat()),
-                value(
-                    "tokens",
-                    ARRAY,
-                    &[&STRING.to_le_bytes()[..], &2u64.to_le_bytes(), &string("a"), &string("b")].concat(),
-                ),
-                list("comfy.gguf.orig_shape.conv", 5, &[2, 4, 1, 2, 2]),
-            ],
+        let tokens = [&STRING.to_le_bytes()[..], &2u64.to_le_bytes(), &string("a"), &string("b")];
+        [
+            value("general.architecture", STRING, &string("wan")),
+            value(ALIGNMENT_KEY, 4, &32u32.to_le_bytes()),
+            value("nested", ARRAY, &nested.concat()),
+            value("tokens", ARRAY, &tokens.concat()),
+            list("comfy.gguf.orig_shape.conv", 5, &[2, 4, 1, 2, 2]),
+        ]
+        .concat()
+    }
+
+    fn good() -> Vec<u8> {
+        let mut bytes = file(
+            &[good_metadata()],
             &[entry("linear", &[32, 3], 8, 0), entry("conv", &[32], 0, 128), entry("odd", &[256], 11, 256)],
             400,
-        )
+        );
+        bytes[16..24].copy_from_slice(&5u64.to_le_bytes());
+        bytes
     }
 
     fn read(bytes: Vec<u8>) -> Result<GgufHeader> {
@@ -437,6 +353,43 @@ mod tests {
         assert_eq!(found["conv"].shape, [2, 4, 1, 2, 2]);
         assert_eq!(found["conv"].range, data + 128..data + 256);
         assert_eq!(found["odd"].dtype, FileDtype::Other("Q3_K".to_owned()));
+    }
+
+    #[test]
+    fn metadata_is_kept_and_lists_stay_in_the_file() {
+        let numbers = [
+            value("u8", 0, &[200]),
+            value("i8", 1, &[0xff]),
+            value("i32", 5, &(-7i32).to_le_bytes()),
+            value("u64", 10, &u64::MAX.to_le_bytes()),
+            value("i64", 11, &i64::MIN.to_le_bytes()),
+            value("f32", 6, &1e-6f32.to_le_bytes()),
+            value("f64", 12, &0.25f64.to_le_bytes()),
+            value("bool", 7, &[1]),
+        ];
+        let mut bytes = file(&[numbers.concat(), good_metadata()], &[], 0);
+        bytes[16..24].copy_from_slice(&13u64.to_le_bytes());
+        let found = read(bytes.clone()).unwrap();
+        assert_eq!(found.version, 3);
+        let metadata = found.metadata;
+        for (key, expected) in
+            [("u8", 200), ("i8", -1), ("i32", -7), ("u64", i128::from(u64::MAX)), ("i64", i64::MIN.into())]
+        {
+            assert_eq!(metadata.0[key], MetaValue::Integer(expected), "{key}");
+        }
+        assert_eq!((metadata.float("f32"), metadata.float("f64")), (Some(1e-6), Some(0.25)));
+        assert_eq!(
+            (metadata.bool("bool"), metadata.size("u8"), metadata.size("i8")),
+            (Some(true), Some(200), None)
+        );
+        assert_eq!(metadata.text("general.architecture"), Some("wan"));
+        let tokens = metadata.array("tokens").unwrap();
+        assert_eq!((tokens.kind, tokens.count), (STRING, 2));
+        let values = &bytes[tokens.range.start as usize..tokens.range.end as usize];
+        assert_eq!(strings("f", values, 2).unwrap(), ["a", "b"]);
+        assert_eq!(strings("f", values, 3).unwrap_err().code(), "file_invalid");
+        assert_eq!(strings("f", values, u64::MAX).unwrap_err().code(), "file_invalid");
+        assert!(metadata.0.keys().all(|key| key != ALIGNMENT_KEY && !key.starts_with(SHAPE_KEY)));
     }
 
     #[test]

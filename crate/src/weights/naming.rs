@@ -10,29 +10,75 @@ use std::collections::BTreeMap;
 /// What Comfy's files put before a transformer's names.
 const PREFIXES: [&str; 2] = ["model.diffusion_model.", "diffusion_model."];
 
+/// Whose names a component's tensors have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Naming {
+    /// Diffusers' and transformers', or nobody's that is known.
+    Diffusers,
+    /// Wan's own for its transformer.
+    WanTransformer,
+    /// Wan's own for UMT5.
+    WanUmt5,
+    /// Wan's own for its VAE.
+    WanVae,
+    /// Ggml's for T5's encoder.
+    Ggml,
+}
+
+impl Naming {
+    /// Whose names these are, by tensors that every one of the models has: one of two, so that a file that lacks some is still told.
+    pub fn of<T>(tensors: &BTreeMap<String, T>) -> Self {
+        let prefix = prefix(tensors).unwrap_or_default();
+        let has = |key: &str| tensors.contains_key(&format!("{prefix}{key}"));
+        if has("blocks.0.self_attn.q.weight") || has("time_projection.1.weight") {
+            Self::WanTransformer
+        } else if has("enc.blk.0.attn_q.weight") || has("enc.output_norm.weight") {
+            Self::Ggml
+        } else if has("blocks.0.attn.q.weight") || has("token_embedding.weight") {
+            Self::WanUmt5
+        } else if has("encoder.conv1.weight") || has("decoder.conv1.weight") {
+            Self::WanVae
+        } else {
+            Self::Diffusers
+        }
+    }
+
+    /// Whose they are, for people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Diffusers => "diffusers' and transformers'",
+            Self::WanTransformer | Self::WanUmt5 | Self::WanVae => "Wan's own",
+            Self::Ggml => "ggml's",
+        }
+    }
+
+    /// The name that diffusers gives a tensor, by the parts of its name here.
+    fn rename(self, key: &[&str]) -> Option<String> {
+        match self {
+            Self::Diffusers => None,
+            Self::WanTransformer => transformer(key),
+            Self::WanUmt5 => umt5(key),
+            Self::WanVae => vae(key),
+            Self::Ggml => ggml_t5(key),
+        }
+    }
+}
+
+fn prefix<T>(tensors: &BTreeMap<String, T>) -> Option<&'static str> {
+    PREFIXES.into_iter().find(|prefix| tensors.keys().any(|key| key.starts_with(prefix)))
+}
+
 /// The same tensors under the names that the models ask for.
 pub fn diffusers_names<T>(tensors: BTreeMap<String, T>) -> BTreeMap<String, T> {
-    let prefix = PREFIXES.into_iter().find(|prefix| tensors.keys().any(|key| key.starts_with(prefix)));
-    let tensors: BTreeMap<String, T> = tensors
-        .into_iter()
-        .map(|(key, tensor)| match prefix.and_then(|prefix| key.strip_prefix(prefix)) {
-            Some(rest) => (rest.to_owned(), tensor),
-            None => (key, tensor),
-        })
-        .collect();
-    let has = |key: &str| tensors.contains_key(key);
-    let rename: fn(&[&str]) -> Option<String> = if has("blocks.0.self_attn.q.weight") {
-        transformer
-    } else if has("enc.blk.0.attn_q.weight") {
-        ggml_t5
-    } else if has("blocks.0.attn.q.weight") {
-        umt5
-    } else if has("encoder.conv1.weight") || has("decoder.conv1.weight") {
-        vae
-    } else {
-        return tensors;
+    let (naming, prefix) = (Naming::of(&tensors), prefix(&tensors));
+    let renamed = |key: String| {
+        let key = match prefix.and_then(|prefix| key.strip_prefix(prefix)) {
+            Some(rest) => rest.to_owned(),
+            None => key,
+        };
+        naming.rename(&key.split('.').collect::<Vec<_>>()).unwrap_or(key)
     };
-    let renamed = |key: String| rename(&key.split('.').collect::<Vec<_>>()).unwrap_or(key);
     tensors.into_iter().map(|(key, tensor)| (renamed(key), tensor)).collect()
 }
 

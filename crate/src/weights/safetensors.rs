@@ -3,6 +3,7 @@
 //! Format: <https://github.com/huggingface/safetensors>. The `safetensors` crate's own reader wants the whole file, and its
 //! offsets are `usize`: in wasm it refuses the 5 GB parts that large encoders come in. Its number formats are used.
 
+use super::metadata::{MetaValue, Metadata};
 use super::source::{Source, exactly, invalid, truncated};
 use super::stored::{FileDtype, TensorLocation};
 use crate::error::Result;
@@ -25,6 +26,8 @@ const MAX_HEADER: u64 = 16 << 20;
 pub struct SafetensorsHeader {
     /// Every tensor by its checkpoint key.
     pub tensors: BTreeMap<String, TensorLocation>,
+    /// What the file says of itself: text by name.
+    pub metadata: Metadata,
 }
 
 #[derive(Deserialize)]
@@ -34,8 +37,15 @@ struct TensorInfo {
     data_offsets: (u64, u64),
 }
 
-/// The header's JSON object, without the free-form `__metadata__`. A name that comes twice is an error.
-struct Entries(BTreeMap<String, TensorInfo>);
+/// The header's JSON object: tensors and the free-form `__metadata__`. A name that comes twice is an error.
+struct Entries(BTreeMap<String, TensorInfo>, Metadata);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum FreeForm {
+    Text(String),
+    Other(IgnoredAny),
+}
 
 impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -50,9 +60,16 @@ impl<'de> Deserialize<'de> for Entries {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Entries, A::Error> {
                 let mut entries = BTreeMap::new();
+                let mut metadata = Metadata::default();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        map.next_value::<IgnoredAny>()?;
+                        // The format has text alone; what some writers put there besides is passed over.
+                        let found: Option<BTreeMap<String, FreeForm>> = map.next_value()?;
+                        let texts = found.into_iter().flatten().filter_map(|(key, value)| match value {
+                            FreeForm::Text(text) => Some((key, MetaValue::Text(text))),
+                            FreeForm::Other(_) => None,
+                        });
+                        metadata.0.extend(texts);
                         continue;
                     }
                     match entries.entry(name) {
@@ -63,7 +80,7 @@ impl<'de> Deserialize<'de> for Entries {
                         }
                     };
                 }
-                Ok(Entries(entries))
+                Ok(Entries(entries, metadata))
             }
         }
 
@@ -104,7 +121,8 @@ impl SafetensorsHeader {
     /// Fails with `FileInvalid` (no such JSON, tensors that overlap, leave gaps or are not as long as their shape, a file
     /// that is too long) or `FileTruncated` (tensors beyond the file's end).
     pub fn parse(path: &str, header: &[u8], file_size: u64) -> Result<Self> {
-        let Entries(entries) = serde_json::from_slice(header).map_err(|e| invalid(path, e.to_string()))?;
+        let Entries(entries, metadata) =
+            serde_json::from_slice(header).map_err(|e| invalid(path, e.to_string()))?;
         let start = PREFIX + header.len() as u64;
         let mut tensors = BTreeMap::new();
         let mut offsets = Vec::with_capacity(entries.len());
@@ -122,7 +140,7 @@ impl SafetensorsHeader {
             tensors.insert(name, TensorLocation { path: path.to_owned(), range, dtype, shape: info.shape });
         }
         check_coverage(path, start, offsets, file_size)?;
-        Ok(Self { tensors })
+        Ok(Self { tensors, metadata })
     }
 }
 
@@ -260,7 +278,7 @@ pub(super) mod tests {
         // 5 GB parts exist; only the header is there.
         let bytes = 5_000_000_000u64;
         let header = json!({
-            "__metadata__": {"format": "pt"},
+            "__metadata__": {"format": "pt", "step": 3, "more": {"a": []}},
             "a": {"dtype": "BF16", "shape": [bytes / 2], "data_offsets": [0, bytes]},
             "b": {"dtype": "Q9", "shape": [2], "data_offsets": [bytes, bytes + 3]},
         })
@@ -269,6 +287,7 @@ pub(super) mod tests {
         let found = SafetensorsHeader::parse("f", header.as_bytes(), size).unwrap();
         assert_eq!(found.tensors["a"].range.end, 8 + header.len() as u64 + bytes);
         assert_eq!(found.tensors["b"].dtype, FileDtype::Other("Q9".to_owned()));
+        assert_eq!(found.metadata.text("format"), Some("pt"));
     }
 
     proptest! {

@@ -22,6 +22,7 @@ const MODEL_GONE: ReadonlySet<ErrorCode> = new Set([
 /** Errors of a model folder, which may be put right and tried again. */
 const FOLDER_WRONG: ReadonlySet<ErrorCode> = new Set([
   "file_missing",
+  "component_missing",
   "file_truncated",
   "file_invalid",
   "read_failed",

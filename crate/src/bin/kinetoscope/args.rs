@@ -6,8 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use kinetoscope::config::{ModelIndex, Solver};
 use kinetoscope::executor::DeviceChoice;
 use kinetoscope::pipeline::{Configs, GenerateOptions, TimedPrompt};
+use kinetoscope::weights::Overlay;
 use kinetoscope::weights::source::FolderSource;
 use kinetoscope::{Error, Result};
+use pollster::block_on;
 
 use super::footage::{Fit, GivenArg, load_edit};
 
@@ -24,7 +26,9 @@ pub enum Command {
     /// Makes a clip from a prompt.
     Generate(Box<GenerateArgs>),
     /// Says what a clip takes on a device, from the model's headers alone.
-    Plan(PlanArgs),
+    Plan(Box<PlanArgs>),
+    /// Says what a weight file or a model folder is, and whether it can be run.
+    Inspect(InspectArgs),
 }
 
 #[derive(Debug, Args)]
@@ -160,10 +164,34 @@ pub struct PlanArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A safetensors or GGUF file, the folder of a component, or the folder of a pipeline.
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where a model comes from: a folder, files, or a folder of which files take some parts' places.
+#[derive(Debug, Args)]
+#[group(required = default_model().is_none(), multiple = true)]
 pub struct ModelArgs {
-    /// Folder of a diffusers pipeline; may be left out where the working directory has models/small.
-    #[arg(long = "model", value_name = "DIR", default_value = default_model(), required = default_model().is_none())]
-    folder: PathBuf,
+    /// Folder of a diffusers pipeline; where the working directory has models/small, that one if nothing else is given.
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Transformer to take: a safetensors or GGUF file, or a folder of parts. It stands in the place of the folder's own.
+    #[arg(long, value_name = "FILE")]
+    pub transformer: Option<PathBuf>,
+    /// Text encoder to take, as above.
+    #[arg(long, value_name = "FILE")]
+    pub text_encoder: Option<PathBuf>,
+    /// VAE to take, as above.
+    #[arg(long, value_name = "FILE")]
+    pub vae: Option<PathBuf>,
+    /// A tokenizer.json to take; a GGUF file of a text encoder has its own.
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
 }
 
 /// The repository's own model, for whoever runs the program there.
@@ -172,17 +200,53 @@ fn default_model() -> Option<&'static str> {
 }
 
 impl ModelArgs {
-    /// The folder to read from.
+    /// What to read from.
     ///
     /// # Errors
     /// [`Error::FileMissing`] for a folder that is not there: the source knows paths inside of it, which would not tell.
-    pub fn source(&self) -> Result<FolderSource> {
-        if !self.folder.is_dir() {
-            return Err(Error::FileMissing {
-                path: self.folder.join(ModelIndex::PATH).display().to_string(),
-            });
+    /// [`Error::ReadFailed`] and [`Error::FileInvalid`] for a file that is not there, or is no weight file.
+    pub fn source(&self) -> Result<Overlay> {
+        let components = [
+            ("transformer", &self.transformer),
+            ("text_encoder", &self.text_encoder),
+            ("vae", &self.vae),
+            ("tokenizer", &self.tokenizer),
+        ];
+        let folder = match &self.model {
+            Some(folder) => Some(folder.as_path()),
+            None if components.iter().any(|(_, file)| file.is_some()) => None,
+            None => default_model().map(Path::new),
+        };
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(Error::FileMissing { path: folder.join(ModelIndex::PATH).display().to_string() });
         }
-        Ok(FolderSource::new(&self.folder))
+        let mut overlay = Overlay::new(folder.map(|folder| Box::new(FolderSource::new(folder)) as _));
+        for (component, path) in components {
+            let Some(path) = path else { continue };
+            if path.is_dir() {
+                overlay.mount_folder(component, Box::new(FolderSource::new(path)));
+                continue;
+            }
+            let (source, name) = file_source(path)?;
+            match component {
+                "tokenizer" => overlay.mount_file(component, "tokenizer.json", Box::new(source), &name),
+                _ => block_on(overlay.mount_weights(component, Box::new(source), &name))?,
+            }
+        }
+        Ok(overlay)
+    }
+}
+
+/// The folder that a file lies in, and its name there.
+///
+/// # Errors
+/// [`Error::ReadFailed`] where there is none.
+pub fn file_source(path: &Path) -> Result<(FolderSource, String)> {
+    let failed = |reason: String| Error::ReadFailed { path: path.display().to_string(), reason };
+    let found = path.metadata().map_err(|error| failed(error.to_string()))?;
+    match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
+        (Some(folder), Some(name)) if found.is_file() => Ok((FolderSource::new(folder), name.to_owned())),
+        _ => Err(failed("it is no file, or its name is no UTF-8".to_owned())),
     }
 }
 

@@ -3,6 +3,7 @@
 mod args;
 mod footage;
 mod generate;
+mod inspect;
 mod output;
 mod plan;
 mod tensors;
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     let result = match args::Cli::parse().command {
         args::Command::Generate(args) => generate::run(&args),
         args::Command::Plan(args) => plan::run(&args),
+        args::Command::Inspect(args) => inspect::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
