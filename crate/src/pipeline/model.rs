@@ -14,7 +14,7 @@ use crate::executor::Executor;
 use crate::text::TextTokenizer;
 use crate::weights::source::read_all;
 use crate::weights::{LoadProgress, Source, fetch_weights};
-use crate::{CancelFlag, Result};
+use crate::{CancelFlag, Error, Result};
 
 /// Longest `tokenizer.json` that is read; UMT5's has 17 MB.
 const TOKENIZER_BYTES: u64 = 64 << 20;
