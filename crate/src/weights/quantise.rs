@@ -133,7 +133,7 @@ fn parts_with_offsets(values: &[f32], levels: u8, out: &mut Vec<u8>) -> Vec<u8> 
 
 /// Scale and offset of eight parts, 6 bits each, in twelve bytes: the first four parts' in the low bits of eight, the others' in halves over
 /// what remains.
-pub(crate) fn pack_scales(scales: [[u8; 2]; 8]) -> [u8; 12] {
+pub fn pack_scales(scales: [[u8; 2]; 8]) -> [u8; 12] {
     let [first @ .., _, _, _, _] = &scales;
     let [_, _, _, _, last @ ..] = &scales;
     let mut packed = [0; 12];
@@ -229,7 +229,8 @@ fn q6_k(values: &[f32], out: &mut Vec<u8>) {
         quants.extend(part.iter().map(|v| (nearest(v * is, -32.0, 31.0) + 32.0) as u8));
     }
     // Halves of 128 with four runs of 32 each: two runs share the bytes of their lower bits, all four those of their upper ones.
-    let halves: Vec<Vec<&[u8]>> = quants.chunks_exact(128).map(|half| half.chunks_exact(32).collect()).collect();
+    let halves: Vec<Vec<&[u8]>> =
+        quants.chunks_exact(128).map(|half| half.chunks_exact(32).collect()).collect();
     for half in &halves {
         if let [a, b, c, d] = half.as_slice() {
             out.extend(a.iter().zip(*c).map(|(low, high)| low & 15 | high << 4));
@@ -238,9 +239,9 @@ fn q6_k(values: &[f32], out: &mut Vec<u8>) {
     }
     for half in &halves {
         let upper = |k: usize| {
-            half.iter().enumerate().fold(0, |bits, (run, quants)| {
-                bits | (quants.get(k).copied().unwrap_or(0) >> 4) << (2 * run)
-            })
+            half.iter()
+                .enumerate()
+                .fold(0, |bits, (run, quants)| bits | (quants.get(k).copied().unwrap_or(0) >> 4) << (2 * run))
         };
         out.extend((0..32).map(upper));
     }
