@@ -57,6 +57,34 @@ pub enum Error {
         reason: String,
     },
 
+    /// The manifest of a packed model contradicts itself, or is of another format.
+    #[error("{path} is no manifest that can be used: {field} {reason}; pack the model again")]
+    ManifestInvalid {
+        /// Path of the manifest.
+        path: String,
+        /// What is wrong with it, such as `files[2].chunks`.
+        field: String,
+        /// In which way.
+        reason: String,
+    },
+
+    /// A part of a packed model is not what its manifest says.
+    #[error(
+        "chunk {chunk} of {path} is not what its manifest says (SHA-256 {found} instead of {expected}): {part} is damaged or of another version, copy it again"
+    )]
+    HashMismatch {
+        /// File, by its path in the model folder.
+        path: String,
+        /// Which chunk of it, counted from 0.
+        chunk: u64,
+        /// The part that holds the chunk.
+        part: String,
+        /// By the manifest.
+        expected: String,
+        /// Of what is there.
+        found: String,
+    },
+
     /// Reading failed for a reason outside the file's content (disk, network).
     #[error("reading {path} failed: {reason}")]
     ReadFailed {
@@ -276,6 +304,8 @@ impl Error {
             Self::ComponentMissing { .. } => "component_missing",
             Self::FileTruncated { .. } => "file_truncated",
             Self::FileInvalid { .. } => "file_invalid",
+            Self::ManifestInvalid { .. } => "manifest_invalid",
+            Self::HashMismatch { .. } => "hash_mismatch",
             Self::ReadFailed { .. } => "read_failed",
             Self::WriteFailed { .. } => "write_failed",
             Self::TensorMissing { .. } => "tensor_missing",

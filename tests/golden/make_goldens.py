@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from cases import CASES, GOLDEN, REPOSITORY, SMALL, Clip
 from modes import modes
 from names import names
-from number_formats import number_formats
+from number_formats import number_formats, quantised_values
 from shapes import shapes
 from single_files import single_files
 from prompts import CLEAN, TOKENS
@@ -282,6 +282,7 @@ SHARED = {
     "noise": lambda: write_tensors(GOLDEN / "noise.safetensors", noise()),
     "names": lambda: write_json(GOLDEN / "names.json", names()),
     "number_formats": lambda: write_tensors(GOLDEN / "number_formats.safetensors", number_formats()),
+    "quantised": lambda: write_tensors(GOLDEN / "quantised.safetensors", quantised_values()),
     "shapes": lambda: write_json(GOLDEN / "shapes.json", shapes()),
     "single_files": single_files,
     "schedules": lambda: write_json(GOLDEN / "schedules.json", schedules()),

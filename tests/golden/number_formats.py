@@ -1,4 +1,4 @@
-"""Weights in quantised and 8-bit formats, and the numbers that gguf-py and torch read them as."""
+"""Weights in quantised and 8-bit formats, and the numbers that gguf-py and torch read them as; and the way back, as gguf-py goes it."""
 
 import gguf
 import numpy as np
@@ -35,4 +35,23 @@ def number_formats() -> dict[str, torch.Tensor]:
         finite = every.view(dtype).float().isfinite()
         tensors[f"{name}.bytes"] = every[finite]
         tensors[f"{name}.values"] = every[finite].view(dtype).float()
+    return tensors
+
+
+def quantised_values() -> dict[str, torch.Tensor]:
+    """`values`, among them blocks of one value, of few, and of values far apart, and under each format's name the bytes gguf-py makes of them."""
+    rng = np.random.default_rng(2)
+    blocks = rng.normal(0, rng.uniform(0.001, 10, (96, 1)), (96, 32)).astype(np.float32)
+    blocks[0] = 0
+    blocks[1] = -0.75
+    blocks[2, 1:] = 0
+    blocks[3] = np.round(blocks[3]) + 0.5
+    blocks[4, ::2] *= -1e-4
+    blocks[5] = np.arange(32) / 4 - 4
+    blocks[6] = np.abs(blocks[6]) + 1
+    values = blocks.reshape(1, -1)
+    tensors = {"values": torch.from_numpy(values.flatten())}
+    for name in ("Q8_0", "Q4_0", "Q4_1", "F16", "BF16"):
+        found = gguf.quantize(values, gguf.GGMLQuantizationType[name])
+        tensors[name] = torch.from_numpy(np.ascontiguousarray(found).view(np.uint8).flatten())
     return tensors

@@ -47,6 +47,14 @@ impl TextTokenizer {
         Self { tokenizer, added }
     }
 
+    /// The `tokenizer.json` of it.
+    ///
+    /// Fails with `WrongState` where it cannot be written as JSON.
+    pub fn to_json(&self) -> Result<String> {
+        let failed = |e: tokenizers::Error| Error::WrongState { call: "pack", reason: e.to_string() };
+        self.tokenizer.to_string(false).map_err(failed)
+    }
+
     /// Ids are below this: the embedding table needs as many rows.
     pub fn vocab_size(&self) -> usize {
         self.tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)

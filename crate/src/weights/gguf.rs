@@ -25,10 +25,10 @@ const FIRST_READ: u64 = 64 << 10;
 const MAX_HEADER: u64 = 256 << 20;
 
 /// Where no `general.alignment` says otherwise, the data begins at a multiple of this.
-const ALIGNMENT: u64 = 32;
+pub(super) const ALIGNMENT: u64 = 32;
 
 const ALIGNMENT_KEY: &str = "general.alignment";
-const SHAPE_KEY: &str = "comfy.gguf.orig_shape.";
+pub(super) const SHAPE_KEY: &str = "comfy.gguf.orig_shape.";
 
 /// Most entries of metadata; files have some dozens.
 const MAX_METADATA: u64 = 1 << 16;
@@ -234,7 +234,7 @@ fn tensor(cursor: &mut Cursor, alignment: u64) -> Step<(String, Info)> {
 }
 
 /// Name, elements and bytes of a block, by the number in the file (`ggml.h`, `ggml_type`; `ggml-quants.h`).
-fn ggml_type(kind: u32) -> Option<(&'static str, u64, u64)> {
+pub(super) fn ggml_type(kind: u32) -> Option<(&'static str, u64, u64)> {
     Some(match kind {
         0 => ("F32", 1, 4),
         1 => ("F16", 1, 2),

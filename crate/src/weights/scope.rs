@@ -4,7 +4,7 @@
 //! the tensors it needs. The same walk over a config alone (no files) is what the planner runs on.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
 use std::rc::Rc;
 
@@ -54,10 +54,26 @@ pub struct WeightSpec {
     pub scale: Option<TensorLocation>,
 }
 
+/// A tensor that the models read, whole and as its file has it. Several [`WeightSpec`]s may be parts of it; the embedding table is none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileTensor {
+    /// Component folder, such as `transformer`.
+    pub component: String,
+    /// Checkpoint key.
+    pub key: String,
+    /// Torch shape.
+    pub shape: Vec<usize>,
+    /// Where it lies; `None` when only a config is known.
+    pub location: Option<TensorLocation>,
+    /// As [`WeightSpec::scale`].
+    pub scale: Option<TensorLocation>,
+}
+
 /// The weights of a model, in the order in which its layers were made.
 #[derive(Debug, Default)]
 pub struct Weights {
     specs: RefCell<Vec<WeightSpec>>,
+    tensors: RefCell<Vec<FileTensor>>,
 }
 
 impl Weights {
@@ -69,6 +85,14 @@ impl Weights {
     /// All that has been registered.
     pub fn specs(&self) -> Vec<WeightSpec> {
         self.specs.borrow().clone()
+    }
+
+    /// Every tensor that was asked for, once each.
+    pub fn tensors(&self) -> Vec<FileTensor> {
+        let mut seen = HashSet::new();
+        let mut tensors = self.tensors.borrow().clone();
+        tensors.retain(|tensor| seen.insert((tensor.component.clone(), tensor.key.clone())));
+        tensors
     }
 
     /// Bytes in the files, by component.
@@ -142,7 +166,9 @@ impl Scope {
     /// As [`Scope::locate`]; [`Error::TensorDtype`] for 8-bit floats with a scale too, which rows are not multiplied with.
     pub fn table(&self, name: &str, shape: &[usize]) -> Result<Option<TensorLocation>> {
         let location = self.locate(name, shape)?;
-        match (self.scale(name, location.as_ref())?, &location) {
+        let scale = self.scale(name, location.as_ref())?;
+        self.note(name, shape, &location, &scale);
+        match (scale, &location) {
             (Some(_), Some(found)) => Err(Error::TensorDtype {
                 component: self.checkpoint.folder().to_owned(),
                 tensor: self.key(name),
@@ -187,6 +213,7 @@ impl Scope {
     pub fn vector(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let location = self.locate(name, shape)?;
         let scale = self.scale(name, location.as_ref())?;
+        self.note(name, shape, &location, &scale);
         let tensor = Tensor::resident(DType::F32, &[shape.iter().product()]);
         Ok(self.register(tensor, name, Layout::Flat, location, scale))
     }
@@ -199,6 +226,7 @@ impl Scope {
     pub fn matrix(&self, name: &str, shape: &[usize], layout: Layout) -> Result<Tensor> {
         let location = self.locate(name, shape)?;
         let scale = self.scale(name, location.as_ref())?;
+        self.note(name, shape, &location, &scale);
         let dtype = match (&*self.checkpoint, &location) {
             (Checkpoint::Assumed { dtype, .. }, _) => *dtype,
             (_, Some(location)) => {
@@ -212,6 +240,22 @@ impl Scope {
             None => (layout, None),
         };
         Ok(self.register(tensor, name, layout, location, scale))
+    }
+
+    fn note(
+        &self,
+        name: &str,
+        shape: &[usize],
+        location: &Option<TensorLocation>,
+        scale: &Option<TensorLocation>,
+    ) {
+        self.weights.tensors.borrow_mut().push(FileTensor {
+            component: self.checkpoint.folder().to_owned(),
+            key: self.key(name),
+            shape: shape.to_vec(),
+            location: location.clone(),
+            scale: scale.clone(),
+        });
     }
 
     fn register(

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kinetoscope::config::{ModelIndex, Solver};
 use kinetoscope::executor::DeviceChoice;
 use kinetoscope::pipeline::{Configs, GenerateOptions, TimedPrompt};
-use kinetoscope::weights::Overlay;
-use kinetoscope::weights::source::FolderSource;
+use kinetoscope::weights::source::{FolderSource, exists};
+use kinetoscope::weights::{Manifest, Overlay, PackedSource, Packing, Source};
 use kinetoscope::{Error, Result};
 use pollster::block_on;
 
@@ -29,6 +30,10 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Says what a weight file or a model folder is, and whether it can be run.
     Inspect(InspectArgs),
+    /// Packs a model into a folder for any static host: parts, and a manifest with their hashes. --model takes it too.
+    Pack(Box<PackArgs>),
+    /// Writes a model of random weights at its full size: to measure with, and to test.
+    Synth(SynthArgs),
 }
 
 #[derive(Debug, Args)]
@@ -173,6 +178,95 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct PackArgs {
+    /// Folder of a pipeline, packed or not.
+    #[arg(value_name = "SOURCE")]
+    pub source: PathBuf,
+    /// Folder to write.
+    #[arg(value_name = "OUT")]
+    pub out: PathBuf,
+    /// Number format of the transformer's weights; embeddings, norms, modulation and the head stay in floats.
+    #[arg(long, value_name = "FORMAT", default_value = "keep", value_parser = packing())]
+    pub transformer: String,
+    /// Number format of the text encoder's weights.
+    #[arg(long, value_name = "FORMAT", default_value = "keep", value_parser = packing())]
+    pub text_encoder: String,
+    /// Number format of the VAE's weights; without it what has 32 bits becomes f16.
+    #[arg(long, value_name = "FORMAT", value_parser = packing())]
+    pub vae: Option<String>,
+    /// Transformer to take in the place of the folder's own: a safetensors or GGUF file, or a folder of parts.
+    #[arg(long, value_name = "FILE")]
+    pub transformer_file: Option<PathBuf>,
+    /// Text encoder to take, as above.
+    #[arg(long, value_name = "FILE")]
+    pub text_encoder_file: Option<PathBuf>,
+    /// VAE to take, as above.
+    #[arg(long, value_name = "FILE")]
+    pub vae_file: Option<PathBuf>,
+    /// A tokenizer.json to take.
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer_file: Option<PathBuf>,
+    /// Licence, for whoever downloads it.
+    #[arg(long, value_name = "TEXT")]
+    pub licence: Option<String>,
+    /// Name to show; the model's own, or its folder's, otherwise.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Writes over a packed model.
+    #[arg(long)]
+    pub force: bool,
+}
+
+impl PackArgs {
+    /// What to read from, as [`ModelArgs`] puts it together.
+    pub fn model(&self) -> ModelArgs {
+        ModelArgs {
+            model: Some(self.source.clone()),
+            transformer: self.transformer_file.clone(),
+            text_encoder: self.text_encoder_file.clone(),
+            vae: self.vae_file.clone(),
+            tokenizer: self.tokenizer_file.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// Which model's sizes.
+    #[arg(long, value_name = "NAME")]
+    pub config: SynthConfig,
+    /// Number format of its weights, as pack has it; the VAE stays at f16 unless it is written alone.
+    #[arg(long, value_name = "FORMAT", default_value = "f16", value_parser = PossibleValuesParser::new(&Packing::NAMES[1..]))]
+    pub quant: String,
+    /// Writes the weights of this component alone; others can be added to the folder after it.
+    #[arg(long, value_parser = ["transformer", "text_encoder", "vae"])]
+    pub only: Option<String>,
+    /// Seed of the weights.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Folder to write.
+    #[arg(value_name = "OUT")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SynthConfig {
+    #[value(name = "wan2.1-1.3b")]
+    Wan21Small,
+    #[value(name = "wan2.1-14b")]
+    Wan21Large,
+    #[value(name = "wan2.2-5b")]
+    Wan22,
+    /// Of no published model: runs in seconds anywhere.
+    #[value(name = "tiny")]
+    Tiny,
+}
+
+fn packing() -> PossibleValuesParser {
+    PossibleValuesParser::new(Packing::NAMES)
+}
+
 /// Where a model comes from: a folder, files, or a folder of which files take some parts' places.
 #[derive(Debug, Args)]
 #[group(required = default_model().is_none(), multiple = true)]
@@ -220,7 +314,7 @@ impl ModelArgs {
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
             return Err(Error::FileMissing { path: folder.join(ModelIndex::PATH).display().to_string() });
         }
-        let mut overlay = Overlay::new(folder.map(|folder| Box::new(FolderSource::new(folder)) as _));
+        let mut overlay = Overlay::new(folder.map(folder_source).transpose()?);
         for (component, path) in components {
             let Some(path) = path else { continue };
             if path.is_dir() {
@@ -234,6 +328,18 @@ impl ModelArgs {
             }
         }
         Ok(overlay)
+    }
+}
+
+/// A folder as a source: what its manifest names, where it is a packed model.
+///
+/// # Errors
+/// Those of the manifest.
+pub fn folder_source(folder: &Path) -> Result<Box<dyn Source>> {
+    let source = Box::new(FolderSource::new(folder));
+    match block_on(exists(&*source, Manifest::PATH))? {
+        true => Ok(Box::new(block_on(PackedSource::open(source))?)),
+        false => Ok(source),
     }
 }
 

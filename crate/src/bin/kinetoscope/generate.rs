@@ -16,7 +16,7 @@ use super::args::GenerateArgs;
 use super::output::{Output, check_writable};
 use super::tensors::{Dump, read_noise};
 
-const BYTES: &str = "{msg:>9} {bar:30} {bytes}/{total_bytes}";
+pub const BYTES: &str = "{msg:>9} {bar:30} {bytes}/{total_bytes}";
 const COUNT: &str = "{msg:>9} {bar:30} {pos}/{len}  {eta} left";
 
 /// Makes a clip and writes it.
@@ -133,7 +133,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 }
 
 /// A bar on the terminal; indicatif draws nothing where standard error is none.
-fn progress(template: &str, name: Cow<'static, str>) -> ProgressBar {
+pub fn progress(template: &str, name: Cow<'static, str>) -> ProgressBar {
     // The templates are constants of this file: a broken one falls back to indicatif's own.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style).with_message(name)

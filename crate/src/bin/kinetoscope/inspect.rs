@@ -10,7 +10,7 @@ use kinetoscope::{Error, Result};
 use pollster::block_on;
 use serde::Serialize;
 
-use super::args::{InspectArgs, file_source};
+use super::args::{InspectArgs, file_source, folder_source};
 
 /// Longest config.json that is read.
 const CONFIG_BYTES: u64 = 1 << 20;
@@ -58,17 +58,17 @@ fn alone(component: Inspection) -> (Vec<Inspection>, Option<Refusal>) {
 
 /// A pipeline's folder, or a component's.
 async fn folder(path: &Path) -> Result<(Vec<Inspection>, Option<Refusal>)> {
-    let source = FolderSource::new(path);
+    let source = &*folder_source(path)?;
     let mut components = Vec::new();
     for (name, files) in FILES {
-        if let Some(found) = Component::find_files(&source, name, files).await? {
-            components.push(with_config(&source, &found, name).await?);
+        if let Some(found) = Component::find_files(source, name, files).await? {
+            components.push(with_config(source, &found, name).await?);
         }
     }
-    if components.is_empty() && !exists(&source, ModelIndex::PATH).await? {
+    if components.is_empty() && !exists(source, ModelIndex::PATH).await? {
         return component_folder(path).await;
     }
-    let refusal = Architecture::open(&source).await.err().map(|error| Refusal::from(&error));
+    let refusal = Architecture::open(source).await.err().map(|error| Refusal::from(&error));
     Ok((components, refusal))
 }
 

@@ -1,11 +1,15 @@
 //! The command line: the same pipeline as in the browser, on a native GPU or on the CPU.
 
 mod args;
+mod convert;
 mod footage;
 mod generate;
 mod inspect;
 mod output;
+mod pack;
+mod parts;
 mod plan;
+mod synth;
 mod tensors;
 
 use std::process::ExitCode;
@@ -17,6 +21,8 @@ fn main() -> ExitCode {
         args::Command::Generate(args) => generate::run(&args),
         args::Command::Plan(args) => plan::run(&args),
         args::Command::Inspect(args) => inspect::run(&args),
+        args::Command::Pack(args) => pack::run(&args),
+        args::Command::Synth(args) => synth::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

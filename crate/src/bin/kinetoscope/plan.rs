@@ -4,6 +4,7 @@ use kinetoscope::Result;
 use kinetoscope::gpu::Limits;
 use kinetoscope::pipeline::{Architecture, Clip, ClipPlan};
 use pollster::block_on;
+use serde_json::json;
 
 use super::args::PlanArgs;
 
@@ -14,16 +15,24 @@ use super::args::PlanArgs;
 pub fn run(args: &PlanArgs) -> Result<()> {
     let architecture = block_on(Architecture::open(&args.model.source()?))?;
     let clip = Clip::new(&args.clip.options(), &architecture.configs)?;
-    let limits = Limits {
-        max_binding: args.max_binding.unwrap_or(Limits::GUARANTEED.max_binding),
-        ..Limits::GUARANTEED
-    };
+    let guaranteed = Limits::GUARANTEED;
+    let max_binding = args.max_binding.unwrap_or(guaranteed.max_binding);
+    // A device that binds more has buffers as large.
+    let limits = Limits { max_binding, max_buffer: guaranteed.max_buffer.max(max_binding), ..guaranteed };
     let plan = ClipPlan::new(&architecture, &clip, Some(&limits), None, args.memory.most)?;
+    let download = architecture.weights.file_bytes();
+    let wall = plan.stages.iter().max_by_key(|stage| stage.total_bytes).map_or("", |stage| stage.stage);
     if args.json {
-        println!("{}", serde_json::json!(plan));
+        let mut json = json!(plan);
+        json["download"] = json!(download);
+        json["wall"] = json!(wall);
+        println!("{json}");
         return Ok(());
     }
     println!("{}x{}, {} frames, {} steps", clip.width, clip.height, clip.frames, clip.schedule.steps.len());
+    let parts: Vec<String> =
+        download.iter().map(|(component, bytes)| format!("{component} {}", mebibytes(*bytes))).collect();
+    println!("download {}: {}", mebibytes(download.values().sum()), parts.join(", "));
     println!(
         "{:<8} {:>12} {:<10} {:>12} {:>12} {:>12} {:>10}",
         "", "weights", "", "temporaries", "in all", "binding", "TFLOP"
@@ -40,7 +49,12 @@ pub fn run(args: &PlanArgs) -> Result<()> {
             stage.flops as f64 / 1e12,
         );
     }
-    println!("weights {}, peak {}", mebibytes(plan.weight_bytes), mebibytes(plan.peak_bytes));
+    println!(
+        "weights {}, peak {} ({wall}), largest binding {}",
+        mebibytes(plan.weight_bytes),
+        mebibytes(plan.peak_bytes),
+        mebibytes(plan.largest_binding)
+    );
     Ok(())
 }
 
