@@ -1,13 +1,13 @@
 // Formula: out[c, y, x] = (moments[y, x, c] - mean[c]) / std[c].
-// Layouts: moments [H, W, 2 C]; out [C, H, W]; mean and std [C].
+// Layouts: moments [H, W, width], width at least C; out [C, H, W]; mean and std [C].
 // Grid: one workgroup for 256 elements of the out slab, folded.
 // Workgroup: no memory.
 
 struct Params {
     base: array<vec4<u32>, 2>,
     range: vec4<u32>,
-    // C, H * W.
-    channels: u32,
+    // H * W is pixels.
+    width: u32,
     pixels: u32,
 }
 
@@ -20,7 +20,7 @@ struct Params {
 //#include "shared/gather.wgsl"
 
 fn source(o: u32) -> u32 {
-    return o % params.pixels * params.channels * 2u + o / params.pixels;
+    return o % params.pixels * params.width + o / params.pixels;
 }
 
 fn value(v: f32, o: u32) -> f32 {

@@ -27,14 +27,14 @@ PRESETS: dict[str, dict[str, str]] = {
         "decoder": "--steps 2500 --lr 6e-4",
         "transformer": "--steps 24000",
         "judge": "--steps 2000",
-        "distill": "--steps 1500",
+        "distill": "--steps 3600 --guidance 4",
     },
     "cuda": {
         "vae": "--steps 12000 --batch 32 --chunk 1024",
         "decoder": "--steps 3000 --batch 32 --lr 8e-4 --chunk 1024",
         "transformer": "--steps 30000 --batch 256 --fresh 128 --pool 65536 --ema 0.9997 --chunk 1024",
         "judge": "--steps 6000 --batch 128 --chunk 1024",
-        "distill": "--steps 4000 --batch 256 --fresh 64 --pool 65536 --chunk 1024",
+        "distill": "--steps 4000 --guidance 4 --batch 256 --fresh 64 --pool 65536 --chunk 1024",
     },
 }
 
@@ -48,14 +48,16 @@ STEPS = """
 train_vae.py --run WORK/vae {vae}
 train_vae.py --run WORK/vae --phase decoder {decoder}
 train_transformer.py --run WORK/transformer --vae WORK/vae/export {transformer}
-judge.py --run WORK/judge {judge}
-evaluate.py --model WORK/transformer/export --vae WORK/vae/export --judge WORK/judge --out WORK/scores
-export.py --model WORK/transformer/export --vae WORK/vae/export --out WORK/model --quantised WORK/model_q8
-evaluate.py --model WORK/model_q8 --vae WORK/model_q8/vae --judge WORK/judge --out WORK/scores_q8
-card.py --model WORK/model_q8 --scores WORK/scores --quantised-scores WORK/scores_q8 --sheet WORK/scores_q8/sheet.png
 distill.py --run WORK/student --teacher WORK/transformer/export --vae WORK/vae/export {distill}
-evaluate.py --model WORK/student/export --vae WORK/vae/export --judge WORK/judge --out WORK/student_scores --few --steps 4 --guidance 1
+judge.py --run WORK/judge {judge}
+evaluate.py --model WORK/transformer/export --vae WORK/vae/export --judge WORK/judge --out WORK/teacher_scores
+evaluate.py --model WORK/student/export --vae WORK/vae/export --judge WORK/judge --out WORK/scores FEW
+export.py --model WORK/student/export --vae WORK/vae/export --out WORK/model --quantised WORK/model_q8 FEW
+evaluate.py --model WORK/model_q8 --vae WORK/model_q8/vae --judge WORK/judge --out WORK/scores_q8 FEW
+card.py --model WORK/model_q8 --scores WORK/scores --quantised-scores WORK/scores_q8 --sheet WORK/scores_q8/sheet.png
 """
+# How the student is run.
+FEW = "--few --steps 4 --guidance 1"
 # What has neither threads to set nor a small version of itself.
 PLAIN = ("card.py",)
 SINGLE = ("world.py", "tokenizer.py", "wan_transformer.py")
@@ -65,7 +67,7 @@ def commands(work: Path, preset: dict[str, str], threads: int, smoke: bool) -> l
     """Programs with their arguments, in order."""
     found = []
     for line in filter(None, ((CHECKS if smoke else "") + STEPS).splitlines()):
-        program, *arguments = line.format_map(defaultdict(str, preset)).replace("WORK", str(work)).split()
+        program, *arguments = line.format_map(defaultdict(str, preset)).replace("WORK", str(work)).replace("FEW", FEW).split()
         if smoke and program not in PLAIN:
             arguments.append("--smoke")
         if program not in PLAIN + SINGLE:

@@ -1,5 +1,6 @@
 // Formula: out[i, column + j] = combine(act(sum_k a[i, k] W[k, j] + bias[j])).
-//   combine: y, combined + y, combined * y, combined + gate * y, with combined at (i, column + j), or out + y.
+//   combine: y, combined + y, combined * y, combined + gate * y, with combined at (i, column + j), or out + y; after
+//   that, with relu, what is below 0 becomes 0.
 // Layouts: W [weight_rows, stride], stride a multiple of 4, as f32, or with HALF as f16 and with BFLOAT as bf16, two to
 //   a word. With QUANT8 and QUANT4 W is [columns, weight_rows] in sections of words (crate/src/quants.rs): signed
 //   quants; from scales on scale and offset of each group of 1 << group_shift elements, as f16; from nests on, where it
@@ -29,8 +30,7 @@ struct Gemm {
     nests: u32,
     group_shift: u32,
     zero: u32,
-    // A struct in a uniform block takes whole vectors.
-    padding: u32,
+    relu: u32,
 }
 
 const ACCUMULATE = 4u;
@@ -173,6 +173,14 @@ fn combine(row: u32, j: u32, y: vec4<f32>, other: vec4<f32>) -> vec4<f32> {
     }
 }
 
+// ReLU, where it is asked for; by selection, because max may drop a NaN.
+fn rectify(y: vec4<f32>) -> vec4<f32> {
+    if params.gemm.relu != 0u {
+        return select(y, vec4<f32>(), y < vec4<f32>());
+    }
+    return y;
+}
+
 // Ends the sums of one row and the four columns from j on; nothing outside of the matrix is written.
 fn store(row: u32, j: u32, sum: vec4<f32>) {
     if row >= params.gemm.rows || j >= params.gemm.columns {
@@ -190,7 +198,7 @@ fn store(row: u32, j: u32, sum: vec4<f32>) {
     } else if params.gemm.combine != 0u {
         y = combine(row, j, y, combined[(base(4u) + first) / 4u]);
     }
-    out[(base(7u) + first) / 4u] = y;
+    out[(base(7u) + first) / 4u] = rectify(y);
     //#else
     let count = min(params.gemm.columns - j, 4u);
     if params.gemm.combine != 0u && params.gemm.combine != ACCUMULATE {
@@ -204,9 +212,14 @@ fn store(row: u32, j: u32, sum: vec4<f32>) {
         );
         y = combine(row, j, y, other);
     }
+    if params.gemm.combine == ACCUMULATE {
+        for (var i = 0u; i < count; i++) {
+            y[i] += out[base(7u) + first + i];
+        }
+    }
+    y = rectify(y);
     for (var i = 0u; i < count; i++) {
-        let at = base(7u) + first + i;
-        out[at] = select(y[i], y[i] + out[at], params.gemm.combine == ACCUMULATE);
+        out[base(7u) + first + i] = y[i];
     }
     //#endif
 }

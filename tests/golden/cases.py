@@ -151,6 +151,6 @@ CASES = {
 
 # The default model of the repository and its default clip.
 SMALL = Clip(
-    "a red ball bounces on green grass", width=64, height=64, frames=17, steps=12, guidance_scale=4.0, seed=7,
+    "a red ball bounces on green grass", width=64, height=64, frames=17, steps=4, guidance_scale=1.0, seed=7,
     max_sequence_length=40,
 )

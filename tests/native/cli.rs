@@ -356,6 +356,45 @@ fn a_model_under_other_names_makes_the_same_clip() {
     assert!(clip("theirs") == expected);
 }
 
+#[test]
+fn a_tiny_autoencoder_takes_the_place_of_the_vae() {
+    let scratch = Scratch::new();
+    let model = scratch.model();
+    let tiny = repository().join("tests/golden/taehv/wan22/vae/diffusion_pytorch_model.safetensors");
+    succeeded(&generate(&model, &scratch.path("whole.png"), &[]));
+    // In the place of the folder's own, whose config lies there.
+    let from = ["--vae", tiny.to_str().unwrap()];
+    succeeded(&generate(&model, &scratch.path("given.png"), &from));
+    fs::remove_dir_all(model.join("vae")).unwrap();
+    fs::create_dir(model.join("vae")).unwrap();
+    fs::copy(&tiny, model.join("vae/diffusion_pytorch_model.safetensors")).unwrap();
+    let picture = scratch.path("picture.png");
+    image::RgbImage::from_fn(64, 32, |x, y| image::Rgb([x as u8 * 3, y as u8 * 7, 90]))
+        .save(&picture)
+        .unwrap();
+    for more in [vec![], vec!["--image", picture.to_str().unwrap()]] {
+        succeeded(&generate(&model, &scratch.path("tiny.png"), &more));
+        let [whole, sheet] =
+            ["whole.png", "tiny.png"].map(|name| image::open(scratch.path(name)).unwrap().into_rgba8());
+        assert_eq!(whole.dimensions(), sheet.dimensions());
+        varied(&sheet);
+        assert!(whole != sheet);
+        let given = image::open(scratch.path("given.png")).unwrap().into_rgba8();
+        assert_eq!(given == sheet, more.is_empty());
+    }
+    let plan = kinetoscope(&["plan", "--model", model.to_str().unwrap(), "--width", "64", "--height", "32"]);
+    succeeded(&plan);
+
+    // Of another model's latents.
+    let other = repository().join("tests/golden/taehv/wan21/vae/diffusion_pytorch_model.safetensors");
+    fs::copy(other, model.join("vae/diffusion_pytorch_model.safetensors")).unwrap();
+    failed(
+        &generate(&model, &scratch.path("none.png"), &[]),
+        "config_unsupported",
+        &["in_channels", "12", "16"],
+    );
+}
+
 /// The transformer's matrices in 8-bit floats, each with a scale beside it, are what the same numbers in 32 bits are.
 #[test]
 fn eight_bit_floats_are_multiplied_with_their_scales() {

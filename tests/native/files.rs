@@ -243,6 +243,12 @@ fn inspect_says_what_files_are() {
     assert_eq!(report["components"][0]["sizes"]["z_dim"], 12);
     assert!(report["refusal"].is_null());
 
+    let report = inspect(&golden("taehv/wan22/vae/diffusion_pytorch_model.safetensors"));
+    let found = &report["components"][0];
+    assert_eq!((&found["kind"], &found["parameters"]), (&"taehv".into(), &46_500.into()));
+    assert_eq!((&found["sizes"]["z_dim"], &found["sizes"]["scale_factor_spatial"]), (&12.into(), &16.into()));
+    assert!(report["refusal"].is_null() && found["unused"].as_array().unwrap().is_empty());
+
     let shown = kinetoscope(&["inspect", text(&golden("wan21/files/transformer.gguf"))]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     for fact in

@@ -227,7 +227,11 @@ fn conv(case: &mut Case<'_>, [h, w]: [usize; 2], [c, n]: [usize; 2]) -> Vec<Tens
     let extent = |size: usize, k: usize| (size * scale + pads - k) / options.stride + 1;
     let residual = (case.size(0..=1) == 0).then(|| activations(case, &[extent(h, kh), extent(w, kw), n]));
     let frames: Vec<Option<&Tensor>> = frames.iter().map(Option::as_ref).collect();
-    vec![case.recorder.conv(&frames, &weight, bias.as_ref(), options, residual.as_ref()).unwrap()]
+    let out = match case.size(0..=2) {
+        0 => case.recorder.conv_relu(&frames, &weight, bias.as_ref(), options, residual.as_ref()),
+        _ => case.recorder.conv(&frames, &weight, bias.as_ref(), options, residual.as_ref()),
+    };
+    vec![out.unwrap()]
 }
 
 #[test]

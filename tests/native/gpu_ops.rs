@@ -9,7 +9,7 @@
 mod harness;
 
 use harness::{agree, equal};
-use kinetoscope::ops::{Affine, HeadNorm, Modulation, NormKind, Rope};
+use kinetoscope::ops::{Affine, HeadNorm, Modulation, NormKind, PixelForm, Rope};
 use kinetoscope::tensor::{DType, Tensor};
 
 /// f32 sums of up to a few hundred terms against sums in f64: about 1e-6, with room for a driver's exp, sqrt and division.
@@ -21,6 +21,20 @@ fn silu() {
         let n = case.size(1..=3000);
         let x = case.random_in(&[n], -30.0, 30.0);
         vec![case.recorder.silu(&x).unwrap()]
+    });
+}
+
+#[test]
+fn soft_clamp() {
+    agree(6, TOLERANCE, |case| {
+        let (m, n) = (case.size(1..=90), case.size(1..=50));
+        let limit = case.size(1..=7) as f32;
+        let x = case.random_in(&[m + 2, n], -300.0, 300.0);
+        let near = case.random_view(&[m, n]);
+        vec![
+            case.recorder.soft_clamp(&x.rows(1, m).unwrap(), limit).unwrap(),
+            case.recorder.soft_clamp(&near, limit).unwrap(),
+        ]
     });
 }
 
@@ -200,7 +214,8 @@ fn latents() {
         let index = case.size(0..=t - 1) as f32;
         let frame = case.input(&[1], &[index]);
         let (mean, std) = (case.random(&[c]), case.random_in(&[c], 0.5, 2.0));
-        let moments = case.random(&[h, w, 2 * c]);
+        let more = case.size(0..=c);
+        let moments = case.random(&[h, w, c + more]);
         let kept = Tensor::resident(DType::F32, &[c, h, w]);
         case.recorder.to_latents(&moments, &mean, &std, &kept).unwrap();
         vec![kept, case.recorder.from_latents(&latents, &frame, &mean, &std).unwrap()]
@@ -209,13 +224,14 @@ fn latents() {
 
 #[test]
 fn pixels() {
-    agree(8, TOLERANCE, |case| {
+    agree(16, TOLERANCE, |case| {
         let (p, h, w) = (case.size(1..=3), case.size(1..=9), case.size(1..=9));
+        let form = if case.size(0..=1) == 0 { PixelForm::Wan } else { PixelForm::Unit };
         let frame = case.random(&[h * p, w * p, 3]);
         let patches = case.random_in(&[h, w, 3 * p * p], -1.5, 1.5);
         let out = Tensor::resident(DType::F32, &[h * p, w * p, 3]);
-        case.recorder.pixels(&patches, p, &out).unwrap();
-        vec![out, case.recorder.pixel_patches(&frame, p).unwrap()]
+        case.recorder.pixels(&patches, p, form, &out).unwrap();
+        vec![out, case.recorder.pixel_patches(&frame, p, form).unwrap()]
     });
 }
 

@@ -216,8 +216,11 @@ async fn a_clip_is_planned_from_headers() {
     assert!(get(&advice, "alternatives").is_instance_of::<js_sys::Array>());
     let code = failed(settled(little.plan(source(""), &options("{ prompt: '', width: 33 }"))).await).0;
     assert_eq!(code, "size_unsupported");
-    let wrong = failed(Engine::create("webgpu".into(), Some(-1.0)).await).0;
-    assert_eq!(wrong, "option_invalid");
+    for wrong in [-1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(failed(Engine::create("webgpu".into(), Some(wrong)).await).0, "option_invalid");
+    }
+    // More than wasm itself could address.
+    Engine::create("webgpu".into(), Some(8.0 * 1024.0 * 1024.0 * 1024.0)).await.unwrap();
 }
 
 /// Weights that leave the device and come back make the same clip.

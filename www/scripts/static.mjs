@@ -62,13 +62,14 @@ export async function serve(folders) {
  * @param {import("node:http").ServerResponse} response
  */
 async function sendFile(file, request, response) {
-  const { size } = await stat(file);
+  const { size, mtime } = await stat(file);
   const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
   const start = range ? Number(range[1]) : 0;
   const last = range?.[2] ? Math.min(Number(range[2]), size - 1) : size - 1;
   const headers = {
     "content-type": TYPES[extname(file)] ?? "application/octet-stream",
     "accept-ranges": "bytes",
+    "last-modified": mtime.toUTCString(),
   };
   if (range && start >= size) {
     response.writeHead(416, { "content-range": `bytes */${size}` }).end();

@@ -1,5 +1,6 @@
 /**
- * The stable names of everything that can go wrong. All but the last come from the Rust library (`crate/src/error.rs`).
+ * The stable names of everything that can go wrong: those of the Rust library (`crate/src/error.rs`), then those of
+ * the network and of the files on it, then the worker's.
  */
 export type ErrorCode =
   | "cancelled"
@@ -26,6 +27,12 @@ export type ErrorCode =
   | "device_error"
   | "shape_mismatch"
   | "wrong_state"
+  | "access_denied"
+  | "network_failed"
+  | "connection_lost"
+  | "hash_mismatch"
+  | "file_changed"
+  | "manifest_invalid"
   | "worker_failed";
 
 /** Facts of an error, by name, such as `{ path: "vae/config.json" }` or `{ width: 70, nearestWidth: 64 }`. */

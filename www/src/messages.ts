@@ -5,13 +5,14 @@
  */
 import type { ErrorFacts } from "./errors.js";
 import type {
+  Advice,
   ClipPlan,
   Edit,
   EngineInfo,
   Footage,
   GenerateOptions as ClipOptions,
   Given,
-  LoadProgress,
+  LoadProgress as WeightsRead,
   Mask,
   ModelInfo,
   Preview,
@@ -19,14 +20,18 @@ import type {
   TextEvent,
   TimedPrompt,
 } from "./wasm/kinetoscope.js";
+import type { ComponentFolder } from "./weights/components.js";
+import type { Pace } from "./weights/traffic.js";
+import type { LoadWarning } from "./weights/warnings.js";
 
 export type {
+  Advice,
   ClipOptions,
   ClipPlan,
   Edit,
   Footage,
   Given,
-  LoadProgress,
+  LoadWarning,
   Mask,
   ModelInfo,
   Preview,
@@ -59,11 +64,26 @@ export interface FrameChunk {
   readonly seconds: number;
 }
 
-/** Where the files of a model are, in a form that crosses to the worker. */
-export type SourceSpec =
-  | { readonly kind: "http"; readonly url: string }
+/** How far a load is, or what happened in it that it goes on after. */
+export type LoadProgress =
+  | ({ readonly type: "weights" } & Readonly<WeightsRead> & Pace)
+  | ({ readonly type: "warning" } & LoadWarning);
+
+/** Where files are, in a form that crosses to the worker. */
+export type PlaceSpec =
+  | { readonly kind: "folder" | "manifest" | "single"; readonly url: string }
   | { readonly kind: "files"; readonly files: ReadonlyMap<string, Blob> }
-  | { readonly kind: "directory"; readonly handle: FileSystemDirectoryHandle };
+  | { readonly kind: "directory"; readonly handle: FileSystemDirectoryHandle }
+  | { readonly kind: "file"; readonly file: Blob };
+
+/** Where the files of a model are: in one place, or some of its components in places of their own. */
+export type SourceSpec =
+  | PlaceSpec
+  | {
+      readonly kind: "components";
+      readonly base?: PlaceSpec;
+      readonly components: ReadonlyMap<ComponentFolder, PlaceSpec>;
+    };
 
 /** A session just opened, with every option settled. */
 export interface SessionInfo {
@@ -89,7 +109,22 @@ export interface MemoryInfo {
 
 /** What can be asked of the worker. */
 export type Call =
-  | { readonly type: "load"; readonly source: SourceSpec; readonly device: Device }
+  | {
+      readonly type: "load";
+      readonly source: SourceSpec;
+      readonly device: Device;
+      readonly cache: boolean;
+      readonly retries: number;
+      readonly memory: number | undefined;
+    }
+  | {
+      readonly type: "advise";
+      readonly source: SourceSpec;
+      readonly device: Device;
+      readonly retries: number;
+      readonly memory: number | undefined;
+      readonly options: ClipOptions;
+    }
   | { readonly type: "memory" }
   | { readonly type: "plan"; readonly options: ClipOptions }
   | { readonly type: "open"; readonly options: ClipOptions }
@@ -98,6 +133,7 @@ export type Call =
 /** What each call answers. */
 export interface Results {
   load: { readonly model: ModelInfo; readonly device: DeviceInfo };
+  advise: Advice;
   memory: MemoryInfo;
   plan: ClipPlan;
   open: SessionInfo;

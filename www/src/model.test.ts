@@ -286,9 +286,16 @@ describe("progress", () => {
     const seen: number[] = [];
     const call = connection.call(
       { type: "plan", options: { prompt: "a" } },
-      { onProgress: ({ loaded }) => seen.push(loaded) },
+      { onProgress: (told) => told.type === "weights" && seen.push(told.loaded) },
     );
-    const progress = { component: "vae", loaded: 5, total: 10 };
+    const progress = {
+      type: "weights",
+      component: "vae",
+      loaded: 5,
+      total: 10,
+      bytesPerSecond: 1,
+      from: "network",
+    };
     worker.onmessage?.({ data: { type: "progress", id: 1, progress } } as MessageEvent<FromWorker>);
     worker.onmessage?.({ data: { type: "progress", id: 99, progress } } as MessageEvent<FromWorker>);
     await call;

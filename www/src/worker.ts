@@ -4,8 +4,13 @@
  */
 import { KinetoscopeError, cancelled } from "./errors.js";
 import { type FromWorker, type Request, type Results, type ToWorker, transferables } from "./messages.js";
-import init, { CancelFlag, Engine, type Model, type Session } from "./wasm/kinetoscope.js";
-import { type ByteSource, openSource } from "./weights/source.js";
+import init, { type Advice, CancelFlag, Engine, type Model, type Session } from "./wasm/kinetoscope.js";
+import { OpfsStore } from "./weights/opfs.js";
+import { RETRY } from "./weights/retry.js";
+import { openSource } from "./weights/source.js";
+import { Traffic } from "./weights/traffic.js";
+import { type LoadWarning, storageWarning } from "./weights/warnings.js";
+import { Witness } from "./weights/witness.js";
 
 /** The part of the worker's scope that is used; the DOM's types describe a window instead. */
 interface WorkerScope {
@@ -30,6 +35,8 @@ let engine: Engine | undefined;
 let model: Model | undefined;
 /** Set by a trap in the wasm: its memory is in no known state after that. */
 let broken: KinetoscopeError | undefined;
+/** Knows what went wrong where the model's weights come from; they may be read while clips are made. */
+let witness: Witness | undefined;
 let queue: Promise<void> = Promise.resolve();
 
 scope.onmessage = ({ data }) => {
@@ -56,7 +63,7 @@ async function answer(request: Request): Promise<void> {
     const value = await run(request);
     scope.postMessage({ type: "result", id, value }, transferables(value));
   } catch (thrown) {
-    const error = KinetoscopeError.from(thrown);
+    const error = KinetoscopeError.from(witness?.explain(thrown) ?? thrown);
     if (thrown instanceof WebAssembly.RuntimeError) {
       broken = error;
     }
@@ -84,6 +91,8 @@ async function run(request: Request): Promise<Results[keyof Results]> {
   switch (request.type) {
     case "load":
       return load(request);
+    case "advise":
+      return advise(request);
     case "memory":
       return { device: engine?.allocatedBytes() ?? 0, worker: memory?.buffer.byteLength ?? 0 };
     case "plan":
@@ -116,23 +125,61 @@ async function run(request: Request): Promise<Results[keyof Results]> {
   }
 }
 
-async function load({ id, source, device }: Extract<Request, { type: "load" }>): Promise<Results["load"]> {
+async function load(request: Extract<Request, { type: "load" }>): Promise<Results["load"]> {
+  const { id, source, device, cache, retries } = request;
   ({ memory } = await init());
-  engine = await Engine.create(device);
-  // The page ends the worker to abort a load, so neither the flag nor the signal is ever raised here.
-  const bytes: ByteSource = openSource(source, new AbortController().signal);
+  engine = await Engine.create(device, request.memory ?? defaultMemory());
+  const onWarning = (warning: LoadWarning): void =>
+    scope.postMessage({ type: "progress", id, progress: { type: "warning", ...warning } }, []);
+  const traffic = new Traffic();
+  // The page ends the worker to abort a load, so neither the flag nor a signal is ever raised here.
+  const files = openSource(source, {
+    store: cache ? await OpfsStore.openToKeep((failure) => onWarning(storageWarning(failure))) : undefined,
+    traffic,
+    retry: { ...RETRY, retries },
+    onWarning,
+  });
+  witness = new Witness(files);
   const cancel = new CancelFlag();
   try {
     model = await engine.load(
-      bytes,
-      (progress) => scope.postMessage({ type: "progress", id, progress }, []),
+      witness,
+      (read) =>
+        scope.postMessage(
+          { type: "progress", id, progress: { type: "weights", ...read, ...traffic.pace } },
+          [],
+        ),
       cancel,
     );
+    await files.markComplete();
   } finally {
     cancel.free();
-    bytes.release();
+    files.release();
   }
   return { model: model.info(), device: engine.info() };
+}
+
+/** What a clip of a model takes here, from the headers of its files. */
+async function advise(request: Extract<Request, { type: "advise" }>): Promise<Advice> {
+  const { source, device, retries, options } = request;
+  await init();
+  engine = await Engine.create(device, request.memory ?? defaultMemory());
+  const files = openSource(source, { retry: { ...RETRY, retries } });
+  witness = new Witness(files);
+  try {
+    return await engine.plan(witness, options);
+  } finally {
+    files.release();
+  }
+}
+
+/**
+ * Bytes of the device that are taken where the caller says nothing: WebGPU does not tell how many there are. Half of the
+ * machine's memory, as far as the browser tells that, so that 8 GB are enough.
+ */
+function defaultMemory(): number {
+  const { deviceMemory = 8 } = navigator as { deviceMemory?: number };
+  return (deviceMemory / 2) * 2 ** 30;
 }
 
 function open({ id, options }: Extract<Request, { type: "open" }>): Results["open"] {

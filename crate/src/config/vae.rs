@@ -1,6 +1,6 @@
 //! `vae/config.json`: the sizes of an `AutoencoderKLWan`, in both flavours.
 
-use super::ConfigFile;
+use super::{ConfigFile, TaehvConfig};
 use crate::error::Result;
 use serde::Deserialize;
 
@@ -41,6 +41,10 @@ pub struct WanVaeConfig {
     /// Pixels of a latent's side.
     pub scale_factor_spatial: usize,
     attn_scales: Vec<f64>,
+    /// Sizes of the tiny autoencoder that is in its place, if one is; the rest is then only what the pipeline asks of either:
+    /// channels, scale factors and statistics of the latents.
+    #[serde(skip)]
+    pub tiny: Option<TaehvConfig>,
 }
 
 impl Default for WanVaeConfig {
@@ -67,6 +71,24 @@ impl Default for WanVaeConfig {
             scale_factor_temporal: 4,
             scale_factor_spatial: 8,
             attn_scales: Vec::new(),
+            tiny: None,
+        }
+    }
+}
+
+impl From<TaehvConfig> for WanVaeConfig {
+    /// What a pipeline asks of the VAE's config. The latents are taken as they are.
+    fn from(tiny: TaehvConfig) -> Self {
+        Self {
+            z_dim: tiny.z_dim,
+            latents_mean: vec![0.0; tiny.z_dim],
+            latents_std: vec![1.0; tiny.z_dim],
+            in_channels: tiny.channels(),
+            out_channels: tiny.channels(),
+            scale_factor_temporal: tiny.scale_factor_temporal(),
+            scale_factor_spatial: tiny.scale_factor_spatial(),
+            tiny: Some(tiny),
+            ..Self::default()
         }
     }
 }

@@ -47,6 +47,10 @@ pub(super) fn conv(op: &ops::Conv, operands: &Operands, out: &mut [f32]) -> Resu
             matmul(&mut out[first * n..], n, [rows, n, taps], Matrix::new(x, taps), weight, true)?;
         }
     }
+    if op.relu {
+        // A comparison rather than max, which would drop a NaN.
+        out.iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y });
+    }
     Ok(())
 }
 
@@ -167,10 +171,14 @@ mod tests {
             };
             let [oh, ow] = [extent(h, kh), extent(w, kw)];
             let (residual, rs) = case.random(&[oh, ow, n]);
-            let (with_bias, with_residual) = (seed % 2 == 0, seed % 3 == 0);
+            let (with_bias, with_residual, relu) = (seed % 2 == 0, seed % 3 == 0, seed % 5 < 2);
             let weight = ConvWeight { matrix, channels_in: c, channels_out: n, kernel };
             let (b, r) = (with_bias.then_some(&bias), with_residual.then_some(&residual));
-            let out = case.recorder.conv(&frames, &weight, b, options, r).unwrap();
+            let out = match relu {
+                true => case.recorder.conv_relu(&frames, &weight, b, options, r),
+                false => case.recorder.conv(&frames, &weight, b, options, r),
+            };
+            let out = out.unwrap();
             assert_eq!(out.shape(), [oh, ow, n]);
             let naive = Naive {
                 frames: inputs.iter().zip(&given).map(|((_, v), g)| g.then_some(&v[..])).collect(),
@@ -183,9 +191,10 @@ mod tests {
             let expected: Vec<f64> = (0..oh * ow * n)
                 .map(|e| {
                     let (y, x, o) = (e / n / ow, e / n % ow, e % n);
-                    naive.at(y, x, o)
+                    let sum = naive.at(y, x, o)
                         + if with_bias { f64::from(bs[o]) } else { 0.0 }
-                        + if with_residual { f64::from(rs[e]) } else { 0.0 }
+                        + if with_residual { f64::from(rs[e]) } else { 0.0 };
+                    if relu { sum.max(0.0) } else { sum }
                 })
                 .collect();
             assert_close(&case.run(&out), &expected, 2e-5);

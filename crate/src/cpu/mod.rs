@@ -22,6 +22,7 @@ mod pixels;
 mod relative_bias;
 mod shortcut;
 mod silu;
+mod soft_clamp;
 mod softmax;
 #[cfg(test)]
 mod testing;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::memory::{Operands, Storage, allocate, missing};
 use super::{
     Cpu, attention, blend, combination, conv, copy, heads, kept_bytes, latents, linear, norm, patchify,
-    pixels, relative_bias, shortcut, silu, softmax, transpose,
+    pixels, relative_bias, shortcut, silu, soft_clamp, softmax, transpose,
 };
 use crate::Result;
 use crate::ops::Op;
@@ -111,6 +111,7 @@ fn run(op: &Op, operands: &Operands, out: &mut Storage) -> Result<()> {
         Op::Softmax(op) => softmax::softmax(op, operands, out.floats_mut(view)?),
         Op::Transpose(op) => transpose::transpose(op, operands, out.floats_mut(view)?),
         Op::Silu(op) => silu::silu(op, operands, out.floats_mut(view)?),
+        Op::SoftClamp(op) => soft_clamp::soft_clamp(op, operands, out.floats_mut(view)?),
         Op::Combination(op) => combination::combination(op, operands, out.floats_mut(view)?),
         Op::Blend(op) => blend::blend(op, operands, out.floats_mut(view)?),
         Op::Copy(op) => copy::copy(op, operands, out.floats_mut(view)?),

@@ -42,7 +42,8 @@ impl ConvOptions {
     }
 }
 
-/// `out[y, x, o] = residual + b[o] + sum over t, j, i, c of w[o, c, t, j, i] * frames[t][y * s + j - pad, x * s + i - pad, c]`.
+/// `out[y, x, o] = residual + b[o] + sum over t, j, i, c of w[o, c, t, j, i] * frames[t][y * s + j - pad, x * s + i - pad, c]`, with `relu`
+/// at least 0.
 #[derive(Debug, Clone)]
 pub struct Conv {
     /// kt frames `[H, W, C_in]`, oldest first; `None` is a frame of zeros.
@@ -55,6 +56,8 @@ pub struct Conv {
     pub options: ConvOptions,
     /// `[H_out, W_out, C_out]`, added to the result.
     pub residual: Option<Tensor>,
+    /// Whether what is below 0 becomes 0, after everything else.
+    pub relu: bool,
     /// `[H_out, W_out, C_out]`.
     pub out: Tensor,
 }
@@ -87,6 +90,30 @@ impl Recorder {
         bias: Option<&Tensor>,
         options: ConvOptions,
         residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        self.conv_with(frames, weight, bias, options, residual, false)
+    }
+
+    /// As [`Recorder::conv`], with ReLU of the sum, residual included.
+    pub fn conv_relu(
+        &mut self,
+        frames: &[Option<&Tensor>],
+        weight: &ConvWeight,
+        bias: Option<&Tensor>,
+        options: ConvOptions,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        self.conv_with(frames, weight, bias, options, residual, true)
+    }
+
+    fn conv_with(
+        &mut self,
+        frames: &[Option<&Tensor>],
+        weight: &ConvWeight,
+        bias: Option<&Tensor>,
+        options: ConvOptions,
+        residual: Option<&Tensor>,
+        relu: bool,
     ) -> Result<Tensor> {
         const OP: &str = "conv";
         let [kt, kh, kw] = weight.kernel;
@@ -129,6 +156,7 @@ impl Recorder {
             bias: bias.cloned(),
             options,
             residual: residual.cloned(),
+            relu,
             out: out.clone(),
         }))?;
         Ok(out)

@@ -24,7 +24,7 @@ pub struct FromLatents {
 /// `out[c, y, x] = (moments[y, x, c] - mean[c]) / std[c]` for the first C channels: the mode of the distribution.
 #[derive(Debug, Clone)]
 pub struct ToLatents {
-    /// `[H, W, 2 C]`: means, then log variances.
+    /// `[H, W, >= C]`: means, then log variances where the encoder gives them.
     pub moments: Tensor,
     /// `[C]`.
     pub mean: Tensor,
@@ -85,21 +85,21 @@ impl Recorder {
     /// Records the normalised means of an encoded frame into `out` `[C, H, W]`.
     ///
     /// # Shapes
-    /// moments `[H, W, 2 C]`, mean and std `[C]`.
+    /// moments `[H, W, >= C]`, mean and std `[C]`.
     pub fn to_latents(&mut self, moments: &Tensor, mean: &Tensor, std: &Tensor, out: &Tensor) -> Result<()> {
         const OP: &str = "to_latents";
-        let [h, w, c2] = moments.dims(OP, "moments")?;
-        if c2 % 2 != 0 {
+        let [h, w, width] = moments.dims(OP, "moments")?;
+        let [c] = mean.dims(OP, "mean")?;
+        if width < c {
             return Err(Error::ShapeMismatch {
                 op: OP,
-                what: "moments (an even number of channels)",
-                expected: vec![h, w, c2 + 1],
-                found: vec![h, w, c2],
+                what: "moments",
+                expected: vec![h, w, c],
+                found: vec![h, w, width],
             });
         }
-        mean.expect(OP, "mean", &[c2 / 2])?;
-        std.expect(OP, "std", &[c2 / 2])?;
-        out.expect(OP, "out", &[c2 / 2, h, w])?;
+        std.expect(OP, "std", &[c])?;
+        out.expect(OP, "out", &[c, h, w])?;
         self.push(Op::ToLatents(ToLatents {
             moments: moments.clone(),
             mean: mean.clone(),

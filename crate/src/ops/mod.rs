@@ -18,6 +18,7 @@ mod pixels;
 mod relative_bias;
 mod shortcut;
 mod silu;
+mod soft_clamp;
 mod softmax;
 mod transpose;
 
@@ -31,10 +32,11 @@ pub use latents::{FromLatents, ToLatents};
 pub use linear::{Activation, Combine, Linear, LinearWeight};
 pub use norm::{Affine, Modulation, Norm, NormKind};
 pub use patchify::{Patchify, Unpatchify};
-pub use pixels::{PixelPatches, Pixels, Rgba};
+pub use pixels::{PixelForm, PixelPatches, Pixels, Rgba};
 pub use relative_bias::{RelativeBias, relative_position_bucket};
 pub use shortcut::{AverageDown, DuplicateUp};
 pub use silu::Silu;
+pub use soft_clamp::SoftClamp;
 pub use softmax::Softmax;
 pub use transpose::Transpose;
 
@@ -89,6 +91,8 @@ operations! {
     Transpose => "transpose",
     /// SiLU.
     Silu => "silu",
+    /// Values bounded by tanh.
+    SoftClamp => "soft_clamp",
     /// Linear combination with coefficients read from a tensor.
     Combination => "combination",
     /// Given values in place of made ones.

@@ -5,24 +5,37 @@ use crate::recording::Recorder;
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
-/// `out[y, x, (c, r, q)] = rgb[y * p + q, x * p + r, c]` (`patchify` in autoencoder_kl_wan.py).
+/// How an autoencoder writes the pixels of a square, q rows and r columns into it, as channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PixelForm {
+    /// Channel `(c, r, q)`, in -1..1 (`patchify` in autoencoder_kl_wan.py).
+    Wan,
+    /// Channel `(c, q, r)`, in 0..1 (torch's `pixel_unshuffle`).
+    Unit,
+}
+
+/// `out[y, x, channel] = rgb[y * p + q, x * p + r, c]`, in the form's range.
 #[derive(Debug, Clone)]
 pub struct PixelPatches {
     /// `[H, W, 3]` in -1..1.
     pub x: Tensor,
     /// Pixels a side, p.
     pub patch: usize,
+    /// The channels' order and range.
+    pub form: PixelForm,
     /// `[H/p, W/p, 3 p^2]`.
     pub out: Tensor,
 }
 
-/// `out[y * p + q, x * p + r, c] = clamp(x[y, x, (c, r, q)], -1, 1) / 2 + 0.5` (`unpatchify`, then VideoProcessor's denormalize).
+/// `out[y * p + q, x * p + r, c] = x[y, x, channel]`, clamped to the form's range and brought into 0..1.
 #[derive(Debug, Clone)]
 pub struct Pixels {
     /// `[h, w, 3 p^2]`.
     pub x: Tensor,
     /// Pixels a side, p.
     pub patch: usize,
+    /// The channels' order and range.
+    pub form: PixelForm,
     /// `[h * p, w * p, 3]` in 0..1.
     pub out: Tensor,
 }
@@ -57,26 +70,26 @@ fn mismatch(op: &'static str, expected: &[usize], found: &Tensor) -> Error {
 
 impl Recorder {
     /// Records the gathering of `patch` x `patch` pixels of an RGB frame `[H, W, 3]` into channels.
-    pub fn pixel_patches(&mut self, x: &Tensor, patch: usize) -> Result<Tensor> {
+    pub fn pixel_patches(&mut self, x: &Tensor, patch: usize, form: PixelForm) -> Result<Tensor> {
         const OP: &str = "pixel_patches";
         let [h, w, c] = x.dims(OP, "x")?;
         if patch == 0 || h % patch != 0 || w % patch != 0 || c != 3 {
             return Err(mismatch(OP, &[patch, patch, 3], x));
         }
         let out = Tensor::temporary(&[h / patch, w / patch, 3 * patch * patch]);
-        self.push(Op::PixelPatches(PixelPatches { x: x.clone(), patch, out: out.clone() }))?;
+        self.push(Op::PixelPatches(PixelPatches { x: x.clone(), patch, form, out: out.clone() }))?;
         Ok(out)
     }
 
     /// Records the spreading of channels `[h, w, 3 p^2]` into an RGB frame `out` `[h p, w p, 3]` in 0..1.
-    pub fn pixels(&mut self, x: &Tensor, patch: usize, out: &Tensor) -> Result<()> {
+    pub fn pixels(&mut self, x: &Tensor, patch: usize, form: PixelForm, out: &Tensor) -> Result<()> {
         const OP: &str = "pixels";
         let [h, w, c] = x.dims(OP, "x")?;
         if c != 3 * patch * patch {
             return Err(mismatch(OP, &[h, w, 3 * patch * patch], x));
         }
         out.expect(OP, "out", &[h * patch, w * patch, 3])?;
-        self.push(Op::Pixels(Pixels { x: x.clone(), patch, out: out.clone() }))
+        self.push(Op::Pixels(Pixels { x: x.clone(), patch, form, out: out.clone() }))
     }
 
     /// Records the packing of an RGB frame `[H, W, 3]` in 0..1 into `out` `[H, W]` of RGBA words.

@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
+use super::autoencoder::{Decoder, Encoder};
 use super::options::GenerateOptions;
 use super::pieces::{FILES, Pieces};
 use crate::config::{
     GenerationDefaults, ModelIndex, SchedulerConfig, Umt5Config, WanTransformerConfig, WanVaeConfig,
 };
 use crate::models::umt5::Umt5Encoder;
-use crate::models::wan::{VaeDecoder, VaeEncoder, WanTransformer};
+use crate::models::wan::WanTransformer;
 use crate::tensor::{DType, Tensor};
 use crate::text::GgufTokenizer;
 use crate::weights::{Checkpoint, Scope, Source, TensorLocation, Weights};
@@ -26,7 +27,7 @@ pub struct Configs {
     pub transformer: WanTransformerConfig,
     /// `text_encoder/config.json`.
     pub text_encoder: Umt5Config,
-    /// `vae/config.json`.
+    /// `vae/config.json`, or what the tensors of a tiny autoencoder in its place say.
     pub vae: WanVaeConfig,
     /// `scheduler/scheduler_config.json`.
     pub scheduler: SchedulerConfig,
@@ -119,9 +120,9 @@ pub struct Architecture {
     /// Diffusion transformer.
     pub transformer: WanTransformer,
     /// Latents to pixels.
-    pub decoder: VaeDecoder,
+    pub decoder: Decoder,
     /// Pixels to latents.
-    pub encoder: VaeEncoder,
+    pub encoder: Encoder,
     /// All weights that have to be loaded.
     pub weights: Rc<Weights>,
     /// The text encoder's embedding table `[vocab_size, d_model]`, read by rows; `None` without files.
@@ -173,8 +174,8 @@ impl Architecture {
         Ok(Self {
             text_encoder: Umt5Encoder::new(&text, &configs.text_encoder)?,
             transformer: WanTransformer::new(&transformer, &configs.transformer)?,
-            decoder: VaeDecoder::new(&vae, &configs.vae)?,
-            encoder: VaeEncoder::new(&vae, &configs.vae)?,
+            decoder: Decoder::new(&vae, &configs.vae)?,
+            encoder: Encoder::new(&vae, &configs.vae)?,
             embedding: embedding(&text, &configs.text_encoder)?,
             own_tokenizer: None,
             latent_statistics: [statistic(), statistic()],

@@ -8,7 +8,8 @@ use crate::{CancelFlag, Error, Result};
 
 impl Model {
     /// Encodes RGB frames `[F, H, W, 3]` in -1..1 into latents `[C, T, H / s, W / s]`, normalised as the transformer sees them: the
-    /// mode of the VAE's distribution. F is 1 plus a multiple of the temporal factor; one chunk is on the device at a time.
+    /// mode of the VAE's distribution, or what a tiny encoder gives. F is 1 plus a multiple of the temporal factor; one chunk is on the
+    /// device at a time.
     ///
     /// # Errors
     /// [`Error::SizeUnsupported`], [`Error::FramesUnsupported`], [`Error::ShapeMismatch`] when `rgb` has another length,
@@ -70,13 +71,14 @@ impl Model {
         state: &EncoderState,
         cancel: &CancelFlag,
     ) -> Result<Vec<Vec<f32>>> {
-        let (first, rest) = rgb.split_at(frame_len.min(rgb.len()));
-        let later_chunks = rest.chunks_exact(state.inputs.len().max(1) * frame_len);
+        let stride = self.architecture.configs.vae.scale_factor_temporal.max(1);
         let mut latents = Vec::new();
         let mut later = None;
-        for (index, chunk) in std::iter::once(first).chain(later_chunks).enumerate() {
-            for (tensor, frame) in state.inputs.iter().zip(chunk.chunks_exact(frame_len)) {
-                self.executor.upload(tensor, bytemuck::cast_slice(frame))?;
+        for index in 0..=state.frames.saturating_sub(1) / stride {
+            let taken = self.architecture.encoder.takes(index, state.frames, stride);
+            for (tensor, frame) in state.inputs.iter().zip(taken) {
+                let pixels = rgb.get(frame * frame_len..(frame + 1) * frame_len).unwrap_or_default();
+                self.executor.upload(tensor, bytemuck::cast_slice(pixels))?;
             }
             let record = || Ok(StageProgram::new(stages::encode(&self.architecture, state, index == 0)?));
             let mut only_once;

@@ -186,7 +186,7 @@ fn latent_of(frame: usize, stride: usize) -> usize {
 }
 
 /// The frames of a latent frame.
-fn frames_of(latent: usize, stride: usize) -> Range<usize> {
+pub(super) fn frames_of(latent: usize, stride: usize) -> Range<usize> {
     match latent.checked_sub(1) {
         None => 0..1,
         Some(before) => before * stride + 1..latent * stride + 1,

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::architecture::embedding;
-use crate::config::{Umt5Config, WanTransformerConfig, WanVaeConfig};
+use super::autoencoder::{Decoder, Encoder};
+use crate::config::{TaehvConfig, Umt5Config, WanTransformerConfig, WanVaeConfig};
 use crate::models::umt5::Umt5Encoder;
-use crate::models::wan::{VaeDecoder, VaeEncoder, WanTransformer};
+use crate::models::wan::WanTransformer;
 use crate::text::GgufTokenizer;
 use crate::weights::{
     Checkpoint, Component, ComponentKind, Metadata, Naming, Scope, TensorLocation, Weights,
@@ -90,7 +91,7 @@ struct Sizes {
 enum Config {
     Transformer(WanTransformerConfig),
     TextEncoder(Umt5Config),
-    Vae(WanVaeConfig),
+    Vae(Box<WanVaeConfig>),
 }
 
 impl Inspection {
@@ -142,8 +143,8 @@ impl Inspection {
                 embedding(&scope, config)?
             }
             Config::Vae(config) => {
-                VaeEncoder::new(&scope, config)?;
-                VaeDecoder::new(&scope, config)?;
+                Encoder::new(&scope, config)?;
+                Decoder::new(&scope, config)?;
                 None
             }
         };
@@ -168,7 +169,7 @@ fn sizes(component: &Component, config: Option<&[u8]>) -> Result<Sizes> {
     let unknown = |found: &str| Error::ArchitectureUnknown {
         path: component.file().to_owned(),
         found: found.to_owned(),
-        supported: "a Wan transformer, a UMT5 encoder or a Wan VAE".to_owned(),
+        supported: "a Wan transformer, a UMT5 encoder, a Wan VAE or a TAEHV for its latents".to_owned(),
     };
     match component.kind() {
         Some(ComponentKind::Transformer) => {
@@ -209,10 +210,7 @@ fn sizes(component: &Component, config: Option<&[u8]>) -> Result<Sizes> {
             Ok(Sizes { model: xxl.then_some("UMT5-XXL"), sizes, config: Config::TextEncoder(config) })
         }
         Some(ComponentKind::Vae) => {
-            let config = match config {
-                Some(json) => WanVaeConfig::parse(WanVaeConfig::PATH, json)?,
-                None => WanVaeConfig::infer(component)?,
-            };
+            let config = WanVaeConfig::of(component, config)?;
             let model = match (config.base_dim, config.z_dim, config.is_residual) {
                 (96, 16, false) => Some("Wan 2.1's VAE"),
                 (160, 48, true) => Some("Wan 2.2's VAE"),
@@ -225,9 +223,22 @@ fn sizes(component: &Component, config: Option<&[u8]>) -> Result<Sizes> {
                 ("base_dim", config.base_dim),
                 ("decoder_base_dim", config.decoder_base_dim()),
             ];
-            Ok(Sizes { model, sizes, config: Config::Vae(config) })
+            Ok(Sizes { model, sizes, config: Config::Vae(Box::new(config)) })
         }
-        Some(ComponentKind::Taehv) => Err(unknown(ComponentKind::Taehv.describe())),
+        Some(ComponentKind::Taehv) => {
+            let config = WanVaeConfig::infer(component)?;
+            let model = match &config.tiny {
+                Some(tiny) if *tiny == TaehvConfig::WAN_2_1 => Some("taew2_1"),
+                Some(tiny) if *tiny == TaehvConfig::WAN_2_2 => Some("taew2_2"),
+                _ => None,
+            };
+            let sizes = vec![
+                ("z_dim", config.z_dim),
+                ("scale_factor_spatial", config.scale_factor_spatial),
+                ("scale_factor_temporal", config.scale_factor_temporal),
+            ];
+            Ok(Sizes { model, sizes, config: Config::Vae(Box::new(config)) })
+        }
         None => Err(unknown("tensors of no model that is known")),
     }
 }

@@ -5,6 +5,7 @@
 
 mod advice;
 mod architecture;
+mod autoencoder;
 mod encode_video;
 mod film;
 mod given;

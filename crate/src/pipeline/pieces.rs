@@ -56,10 +56,8 @@ impl Pieces {
             Some(json) => Umt5Config::parse(Umt5Config::PATH, &json)?,
             None => Umt5Config::infer(open(source, text_encoder_files, &mut opened).await?)?,
         };
-        let vae = match config(source, WanVaeConfig::PATH).await? {
-            Some(json) => WanVaeConfig::parse(WanVaeConfig::PATH, &json)?,
-            None => WanVaeConfig::infer(open(source, vae_files, &mut opened).await?)?,
-        };
+        let vae_config = config(source, WanVaeConfig::PATH).await?;
+        let vae = WanVaeConfig::of(open(source, vae_files, &mut opened).await?, vae_config.as_deref())?;
         let scheduler = match config(source, SchedulerConfig::PATH).await? {
             Some(json) => SchedulerConfig::parse(SchedulerConfig::PATH, &json)?,
             None => SchedulerConfig::infer(&transformer),

@@ -4,8 +4,8 @@ use super::architecture::Architecture;
 use super::options::Clip;
 use crate::Result;
 use crate::config::Solver;
+use crate::models::causal::{CausalCache, Chunk};
 use crate::models::wan::PromptContext;
-use crate::models::wan::vae::{CausalCache, Chunk};
 use crate::ops::Rope;
 use crate::recording::{Recorder, Recording};
 use crate::sampling::StepCoefficients;
@@ -213,7 +213,7 @@ pub(super) fn decode(
     decoder.forward(&mut rec, chunk, &latent, &mut |rec, frame| {
         // More frames than the config's temporal factor would be a contradiction inside the config.
         let Some((pixels, rgba)) = outputs.next() else { return Ok(()) };
-        rec.pixels(frame, decoder.patch_size(), pixels)?;
+        decoder.pixels(rec, frame, pixels)?;
         rec.rgba(pixels, rgba)
     })?;
     Ok(rec.finish())
@@ -222,7 +222,9 @@ pub(super) fn decode(
 /// The frames that one encoding takes, and what it makes of them.
 #[derive(Debug)]
 pub(super) struct EncoderState {
-    /// `[H, W, 3]` in -1..1, one for each frame of a latent frame.
+    /// Of the clip.
+    pub frames: usize,
+    /// `[H, W, 3]` in -1..1, one for each frame that a latent frame is made of.
     pub inputs: Vec<Tensor>,
     /// `[z, H, W]` of the latents, normalised.
     pub out: Tensor,
@@ -234,9 +236,11 @@ impl EncoderState {
     pub fn new(architecture: &Architecture, [frames, height, width]: [usize; 3]) -> Self {
         let config = &architecture.configs.vae;
         let (stride, scale) = (config.scale_factor_temporal, config.scale_factor_spatial);
-        let input = |_| Tensor::resident(DType::F32, &[height, width, 3]);
+        let last = frames.saturating_sub(1) / stride.max(1);
+        let taken = architecture.encoder.takes(last, frames, stride).into_iter();
         Self {
-            inputs: (0..stride.min(frames)).map(input).collect(),
+            frames,
+            inputs: taken.map(|_| Tensor::resident(DType::F32, &[height, width, 3])).collect(),
             out: Tensor::resident(DType::F32, &[config.z_dim, height / scale, width / scale]),
             cache: CausalCache::new(),
         }
@@ -248,21 +252,14 @@ impl EncoderState {
     }
 }
 
-/// The next RGB frames of a clip to one latent frame: one frame where it is the `first`, else as many as the state takes.
+/// The RGB frames that one latent frame is made of to it; `first` is the clip's first.
 pub(super) fn encode(architecture: &Architecture, state: &EncoderState, first: bool) -> Result<Recording> {
     let mut rec = Recorder::new();
     let encoder = &architecture.encoder;
     let chunk = Chunk { cache: &state.cache, first };
-    let patches = state
-        .inputs
-        .iter()
-        .take(if first { 1 } else { state.inputs.len() })
-        .map(|f| match encoder.patch_size() {
-            1 => Ok(f.clone()),
-            patch => rec.pixel_patches(f, patch),
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let moments = encoder.forward(&mut rec, chunk, &patches)?;
+    let stride = architecture.configs.vae.scale_factor_temporal;
+    let taken = encoder.takes(if first { 0 } else { 1 }, state.frames, stride).len();
+    let moments = encoder.forward(&mut rec, chunk, state.inputs.get(..taken).unwrap_or(&state.inputs))?;
     let [mean, std] = &architecture.latent_statistics;
     rec.to_latents(&moments, mean, std, &state.out)?;
     Ok(rec.finish())

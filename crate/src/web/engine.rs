@@ -7,7 +7,7 @@ use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
-use super::options::{JsGenerateOptions, count, generate_options, invalid};
+use super::options::{JsGenerateOptions, generate_options, invalid};
 use super::source::JsSource;
 use super::{CancelFlag, JsResult, Model, WasmSource, to_js};
 use crate::executor::{DeviceChoice, Executor, ExecutorInfo};
@@ -84,7 +84,13 @@ impl Engine {
             Some(choice) => choice.parse()?,
             None => return Err(invalid("device", "\"auto\", \"webgpu\" or \"cpu\"", &device)),
         };
-        let max_memory = memory.map(|bytes| count("memory", bytes)).transpose()?.map(|bytes| bytes as u64);
+        let max_memory = match memory {
+            // Not a `usize`, which ends below 4 GiB here.
+            Some(bytes) if !(0.0..=js_sys::Number::MAX_SAFE_INTEGER).contains(&bytes) => {
+                return Err(invalid("memory", "a number of bytes", &bytes.into()));
+            }
+            bytes => bytes.map(|bytes| bytes as u64),
+        };
         let options = GpuOptions { max_memory, ..GpuOptions::default() };
         let executor = Rc::new(Executor::open(choice, &options).await?);
         Ok(Self { executor })

@@ -31,6 +31,12 @@ pub enum Layout {
         /// Outputs.
         count: usize,
     },
+    /// All outputs of `[N, frames * C, kernel...]`, whose inputs are frames stacked as channels, as `[frames, kernel..., C, stride]`: a
+    /// convolution of several frames.
+    Frames {
+        /// Frames.
+        frames: usize,
+    },
 }
 
 impl Layout {
@@ -38,6 +44,10 @@ impl Layout {
     pub fn matrix(self, shape: &[usize]) -> [usize; 2] {
         match self {
             Self::Flat => [1, shape.iter().product()],
+            Self::Frames { .. } => {
+                let count = shape.first().copied().unwrap_or(0);
+                [shape.iter().skip(1).product(), LinearWeight::stride(count)]
+            }
             Self::Matrix { count, .. } | Self::Patches { count, .. } => {
                 [shape.iter().skip(1).product(), LinearWeight::stride(count)]
             }
@@ -48,7 +58,7 @@ impl Layout {
     pub fn narrow(self, location: &TensorLocation) -> (Self, TensorLocation) {
         let row: usize = location.shape.iter().skip(1).product();
         let (start, count, alone) = match self {
-            Self::Flat => return (self, location.clone()),
+            Self::Flat | Self::Frames { .. } => return (self, location.clone()),
             Self::Matrix { start, count } => (start, count, Self::Matrix { start: 0, count }),
             Self::Patches { start, count } => (start, count, Self::Patches { start: 0, count }),
         };
@@ -116,21 +126,27 @@ impl Layout {
     }
 
     fn transpose<const SIZE: usize>(self, bytes: &[u8], shape: &[usize]) -> Vec<u8> {
-        let (start, count, channels_inner) = match self {
+        let (start, count, frames) = match self {
             Self::Flat => return bytes.to_vec(),
-            Self::Matrix { start, count } => (start, count, true),
-            Self::Patches { start, count } => (start, count, false),
+            Self::Matrix { start, count } => (start, count, Some(1)),
+            Self::Patches { start, count } => (start, count, None),
+            Self::Frames { frames } => (0, shape.first().copied().unwrap_or(0), Some(frames)),
         };
         let [k, stride] = self.matrix(shape);
         let channels = shape.get(1).copied().unwrap_or(1).max(1);
         let taps = k / channels;
+        // Of one frame.
+        let channels = frames.map(|frames| (channels / frames.max(1)).max(1));
         let mut out = vec![0; k * stride * SIZE];
         let (elements, _) = bytes.as_chunks::<SIZE>();
         let (packed, _) = out.as_chunks_mut::<SIZE>();
         for (n, row) in elements.chunks_exact(k.max(1)).skip(start).take(count).enumerate() {
             for (i, value) in row.iter().enumerate() {
                 let (c, tap) = (i / taps, i % taps);
-                let at = if channels_inner { tap * channels + c } else { i };
+                let at = match channels {
+                    Some(channels) => (c / channels * taps + tap) * channels + c % channels,
+                    None => i,
+                };
                 packed[at * stride + n] = *value;
             }
         }
@@ -171,6 +187,18 @@ mod tests {
             floats(&Layout::Patches { start: 0, count: 2 }.repack(&w, &FileDtype::F32, &shape, None));
         let second_output: Vec<f32> = patches.iter().skip(1).step_by(4).copied().collect();
         assert_eq!(second_output, [6., 7., 8., 9., 10., 11.]);
+    }
+
+    #[test]
+    fn frames_stacked_as_channels_are_taken_apart() {
+        let w = bytes((0..24).map(|v| v as f32)); // [N = 2, 2 frames x C = 2, 1, 3]
+        let shape = [2, 4, 1, 3];
+        let layout = Layout::Frames { frames: 2 };
+        assert_eq!(layout.matrix(&shape), [12, 4]);
+        let out = floats(&layout.repack(&w, &FileDtype::F32, &shape, None));
+        let first_output: Vec<f32> = out.iter().step_by(4).copied().collect();
+        assert_eq!(first_output, [0., 3., 1., 4., 2., 5., 6., 9., 7., 10., 8., 11.]);
+        assert_eq!(out[1..4], [12., 0., 0.]);
     }
 
     #[test]

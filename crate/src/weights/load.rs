@@ -105,9 +105,11 @@ pub async fn fetch_weights(
     source.plan(&batches.iter().map(|b| b.span.clone()).collect::<Vec<_>>());
     let total = batches.iter().map(|b| b.span.range.end - b.span.range.start).sum();
     let mut loaded = 0;
-    for batch in &batches {
+    let fetch = |batch: Batch| async move { source.fetch(&batch.span).await.map(|()| batch) };
+    let mut fetches = stream::iter(batches).map(fetch).buffered(PARALLEL_READS);
+    while let Some(batch) = fetches.next().await {
         cancel.check()?;
-        source.fetch(&batch.span).await?;
+        let batch = batch?;
         loaded += batch.span.range.end - batch.span.range.start;
         let component = batch.wanted.first().map_or("", |(index, _)| component(index)).to_owned();
         on_progress(LoadProgress { component, loaded, total });

@@ -26,6 +26,12 @@ const FOLDER_WRONG: ReadonlySet<ErrorCode> = new Set([
   "file_truncated",
   "file_invalid",
   "read_failed",
+  "access_denied",
+  "network_failed",
+  "connection_lost",
+  "hash_mismatch",
+  "file_changed",
+  "manifest_invalid",
   "tensor_missing",
   "tensor_shape",
   "tensor_dtype",
@@ -74,7 +80,7 @@ export function explain(error: KinetoscopeError): Explanation {
 }
 
 /** Messages of the library start small, as parts of sentences; file names keep their case. */
-function sentenceCase(message: string): string {
+export function sentenceCase(message: string): string {
   const startsWithWord = /^[a-z]+ /.test(message);
   const sentence = startsWithWord ? message.charAt(0).toUpperCase() + message.slice(1) : message;
   return /[.!?]$/.test(sentence) ? sentence : `${sentence}.`;

@@ -3,7 +3,7 @@ import { KinetoscopeError, type Model, type ModelSource, isSupported, load } fro
 import { Additions } from "./additions.js";
 import { deviceWords, fallbackNotice, megabytes } from "./device.js";
 import { element } from "./dom.js";
-import { type Fix, explain, losesModel } from "./explain.js";
+import { type Fix, explain, losesModel, sentenceCase } from "./explain.js";
 import { Form } from "./form.js";
 import { History, type MadeClip } from "./history.js";
 import { type Part, joined } from "./job.js";
@@ -12,7 +12,7 @@ import type { Material, Pixels } from "./material.js";
 import { Modes } from "./modes.js";
 import { Picker } from "./picker.js";
 import { Player } from "./player.js";
-import { type Pace, Progress } from "./progress.js";
+import { type Pace, Progress, loadWords } from "./progress.js";
 import { Status } from "./status.js";
 import { Timeline } from "./timeline.js";
 import { readWords } from "./words.js";
@@ -111,13 +111,17 @@ async function loadModel(): Promise<Model> {
   status.show("Loading the model", 0, undefined);
   const loaded = await load(source, {
     device,
-    onProgress: ({ component, loaded: bytes, total }) => {
+    // The page's own model is small and in the browser's cache like the page itself: kept once more it would only be
+    // in the way among the models that visitors chose to keep.
+    cache: source !== DEFAULT_MODEL,
+    onProgress: (progress) => {
+      if (progress.type === "warning") {
+        status.hint(sentenceCase(progress.message));
+        return;
+      }
+      const { component, loaded: bytes, total } = progress;
       const fraction = total > 0 ? bytes / total : 0;
-      status.show(
-        `Loading the model: ${component.replace("_", " ")}`,
-        fraction,
-        `${megabytes(bytes)} of ${megabytes(total)}`,
-      );
+      status.show(`Loading the model: ${component.replace("_", " ")}`, fraction, loadWords(progress));
       leader.show(fraction);
     },
   });

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { KinetoscopeError } from "../errors.js";
 import type { GenerateEvent } from "../model.js";
 import { explain } from "./explain.js";
-import { Progress, timeLeftWords } from "./progress.js";
+import { Progress, loadWords, timeLeftWords } from "./progress.js";
 
 const step = (index: number, seconds: number): Extract<GenerateEvent, { type: "step" }> => ({
   type: "step",
@@ -97,6 +97,19 @@ it("says time in words", () => {
     "about 3 min left",
     "about 2.5 h left",
   ]);
+});
+
+it("says how much of a model is there, and how fast or from where it comes", () => {
+  const read = {
+    type: "weights",
+    component: "vae",
+    loaded: 2e6,
+    total: 40e6,
+    bytesPerSecond: 5.25e6,
+  } as const;
+  expect(loadWords({ ...read, from: "network" })).toBe("2.0 MB of 40 MB, 5.3 MB a second");
+  expect(loadWords({ ...read, bytesPerSecond: 0, from: "network" })).toBe("2.0 MB of 40 MB");
+  expect(loadWords({ ...read, from: "cache" })).toBe("2.0 MB of 40 MB, from this device");
 });
 
 describe("explain", () => {

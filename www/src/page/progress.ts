@@ -1,5 +1,7 @@
-/** How far a clip is, and how long it will still take. */
+/** How far a load or a clip is, and how long it will still take. */
+import type { LoadProgress } from "../messages.js";
 import type { GenerateEvent } from "../model.js";
+import { megabytes } from "./device.js";
 
 /** Seconds of the parts of a clip: one denoising step, one latent frame decoded. */
 export interface Pace {
@@ -126,6 +128,20 @@ export function timeLeftWords(seconds: number): string {
   return seconds < 3600
     ? `about ${Math.round(seconds / 60)} min left`
     : `about ${(seconds / 3600).toFixed(1)} h left`;
+}
+
+/** How much of a model is loaded, and how fast or from where it comes. */
+export function loadWords({
+  loaded,
+  total,
+  bytesPerSecond,
+  from,
+}: Extract<LoadProgress, { type: "weights" }>): string {
+  const amount = `${megabytes(loaded)} of ${megabytes(total)}`;
+  if (from !== "network") {
+    return `${amount}, from this device`;
+  }
+  return bytesPerSecond > 0 ? `${amount}, ${megabytes(bytesPerSecond)} a second` : amount;
 }
 
 function mean(values: readonly number[]): number {

@@ -32,7 +32,7 @@ const LARGEST_FILE = 1 << 20;
 /** The words of a model; `undefined` where it states none, or none that can be read. */
 export async function readWords(source: ModelSource): Promise<Words | undefined> {
   try {
-    const files = openSource(describeSource(source), new AbortController().signal);
+    const files = openSource(describeSource(source));
     const size = await files.size("words.json");
     if (size > LARGEST_FILE) {
       return undefined;

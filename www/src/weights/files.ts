@@ -1,29 +1,47 @@
 /** Model files on this device. */
 import { KinetoscopeError, cancelled } from "../errors.js";
 import { fileMissing, fileTruncated, readFailed } from "./failures.js";
-import type { ByteSource } from "./source.js";
+import type { ByteSource, OpenOptions } from "./source.js";
 
-/** Blobs by their path inside the folder. */
-export class FileSource implements ByteSource {
-  readonly #files: ReadonlyMap<string, Blob>;
-  readonly #signal: AbortSignal;
+/** What they have in common: they are read in place, so there is nothing to plan, to keep or to let go of. */
+abstract class LocalSource implements ByteSource {
+  readonly #options: OpenOptions;
 
-  constructor(files: ReadonlyMap<string, Blob>, signal: AbortSignal) {
-    this.#files = files;
-    this.#signal = signal;
+  constructor(options: OpenOptions) {
+    this.#options = options;
   }
 
   async size(path: string): Promise<number> {
-    return this.#file(path).size;
+    return (await this.file(path)).size;
   }
 
   async read(path: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
-    return readBlob(path, this.#file(path), start, end, this.#signal);
+    const bytes = await readBlob(path, await this.file(path), start, end, this.#options.signal);
+    this.#options.traffic.add(bytes.length, "files");
+    return bytes;
   }
+
+  async fetch(): Promise<void> {}
+
+  plan(): void {}
+
+  async markComplete(): Promise<void> {}
 
   release(): void {}
 
-  #file(path: string): Blob {
+  protected abstract file(path: string): Promise<Blob>;
+}
+
+/** Blobs by their path inside the folder. */
+export class FileSource extends LocalSource {
+  readonly #files: ReadonlyMap<string, Blob>;
+
+  constructor(files: ReadonlyMap<string, Blob>, options: OpenOptions) {
+    super(options);
+    this.#files = files;
+  }
+
+  protected override async file(path: string): Promise<Blob> {
     const file = this.#files.get(path);
     if (!file) {
       throw fileMissing(path);
@@ -32,30 +50,35 @@ export class FileSource implements ByteSource {
   }
 }
 
+/** One file, whatever path it is asked for by. */
+export class SingleFileSource extends LocalSource {
+  readonly #file: Blob;
+
+  constructor(file: Blob, options: OpenOptions) {
+    super(options);
+    this.#file = file;
+  }
+
+  protected override async file(): Promise<Blob> {
+    return this.#file;
+  }
+}
+
 /** A folder that the visitor chose, or one of the origin's private file system. */
-export class DirectorySource implements ByteSource {
+export class DirectorySource extends LocalSource {
   readonly #root: FileSystemDirectoryHandle;
-  readonly #signal: AbortSignal;
   readonly #files = new Map<string, Promise<File>>();
 
-  constructor(root: FileSystemDirectoryHandle, signal: AbortSignal) {
+  constructor(root: FileSystemDirectoryHandle, options: OpenOptions) {
+    super(options);
     this.#root = root;
-    this.#signal = signal;
   }
 
-  async size(path: string): Promise<number> {
-    return (await this.#file(path)).size;
-  }
-
-  async read(path: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
-    return readBlob(path, await this.#file(path), start, end, this.#signal);
-  }
-
-  release(): void {
+  override release(): void {
     this.#files.clear();
   }
 
-  #file(path: string): Promise<File> {
+  protected override file(path: string): Promise<File> {
     let file = this.#files.get(path);
     if (!file) {
       file = this.#open(path);

@@ -1,205 +1,289 @@
 /**
- * A model folder on a web host, read by byte ranges. Where the host ignores `Range` and answers with the whole file,
- * the spans are cut from that one response as it streams by, so no file is ever whole in memory either way.
+ * A file on a web host, read by byte ranges. Where the host ignores `Range` and answers with the whole file, the ranges
+ * are cut from that one response as it streams by, so no file is ever whole in memory either way.
  */
 import { KinetoscopeError, cancelled } from "../errors.js";
-import { fileMissing, fileTruncated, readFailed } from "./failures.js";
-import type { ByteSource } from "./source.js";
+import {
+  accessDenied,
+  connectionLost,
+  fileChanged,
+  fileMissing,
+  networkFailed,
+  readFailed,
+} from "./failures.js";
+import { ForwardStream } from "./forward.js";
+import { Passing, type RetryPolicy, retryAfterMs, retrying } from "./retry.js";
 
-/** Tries for one request before its failure is believed, and the wait before the second, doubling after. */
-const TRIES = 4;
-const FIRST_WAIT_MS = 250;
-
-export class HttpSource implements ByteSource {
-  readonly #folder: URL;
-  readonly #signal: AbortSignal;
-  readonly #files = new Map<string, HttpFile>();
-
-  constructor(folder: string, signal: AbortSignal) {
-    this.#folder = new URL(folder);
-    this.#signal = signal;
-  }
-
-  async size(path: string): Promise<number> {
-    return this.#file(path).size();
-  }
-
-  async read(path: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
-    return end > start ? this.#file(path).read(start, end) : new Uint8Array();
-  }
-
-  release(): void {
-    for (const file of this.#files.values()) {
-      file.release();
-    }
-  }
-
-  #file(path: string): HttpFile {
-    let file = this.#files.get(path);
-    if (!file) {
-      file = new HttpFile(path, fileUrl(this.#folder, path), this.#signal);
-      this.#files.set(path, file);
-    }
-    return file;
-  }
+/** How requests are made. */
+export interface HttpOptions {
+  readonly signal: AbortSignal;
+  readonly retry: RetryPolicy;
+  /** `no-store` where the bytes are kept elsewhere: the browser's own cache would only double them. */
+  readonly cache: RequestCache;
 }
 
-/** One file of the folder: finds out with its first read whether the host does ranges. */
-class HttpFile {
+/** What a host says of a file without sending it. */
+export interface FileState {
+  readonly size: number;
+  /** Changes when the file does: its ETag, or the date of its last change. Hosts may say neither. */
+  readonly validator: string | undefined;
+}
+
+/** A range of bytes; `end` is exclusive. */
+export interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+export class HttpFile {
   readonly #path: string;
-  readonly #url: string;
-  readonly #signal: AbortSignal;
-  #size: number | undefined;
-  #ranged: Promise<boolean> | undefined;
+  readonly #url: URL;
+  readonly #options: HttpOptions;
+  #expected: FileState | undefined;
+  #finding: Promise<boolean> | undefined;
+  #ranged: boolean | undefined;
+  #foundRanged = (): void => undefined;
+  /** Settles once the host is found to do ranges. */
+  readonly foundRanged = new Promise<void>((resolve) => (this.#foundRanged = resolve));
   #stream: ForwardStream | undefined;
   #streamTurn: Promise<unknown> = Promise.resolve();
 
-  constructor(path: string, url: string, signal: AbortSignal) {
+  /** `path` names the file in errors; `expected` is what is known of it, which responses then have to agree with. */
+  constructor(path: string, url: URL, options: HttpOptions, expected?: FileState) {
     this.#path = path;
     this.#url = url;
-    this.#signal = signal;
+    this.#options = options;
+    this.#expected = expected;
   }
 
-  async size(): Promise<number> {
-    this.#size ??= await this.#retry(async () => (await this.#sizeByHead()) ?? (await this.#sizeByGet()));
-    return this.#size;
+  /** Asks the host; later responses that say something else fail with `file_changed`. */
+  async state(): Promise<FileState> {
+    this.#expected ??= await this.#retrying(
+      async () => (await this.#stateByHead()) ?? (await this.#stateByGet()),
+    );
+    return this.#expected;
   }
 
-  async read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
-    if (this.#ranged === undefined) {
-      return this.#firstRead(start, end);
+  /** Whether the host does ranges; not known before it was asked for the first. */
+  get ranged(): boolean | undefined {
+    return this.#ranged;
+  }
+
+  /** Where the one response stands that everything has to be cut from, if the host is one without ranges. */
+  get streamsAt(): number | undefined {
+    return this.#ranged === false ? (this.#stream?.position ?? 0) : undefined;
+  }
+
+  /**
+   * Hands the bytes of a range to `take` in order, as they arrive; a connection that breaks is taken up where it broke.
+   * `reload` passes by whatever caches lie between.
+   */
+  async fetch(range: Range, take: (piece: Uint8Array<ArrayBuffer>) => void, reload = false): Promise<void> {
+    if (range.end <= range.start) {
+      return;
     }
-    return (await this.#ranged) ? this.#readRange(start, end) : this.#readStream(start, end);
+    const cache = reload ? "reload" : this.#options.cache;
+    if (this.#finding === undefined) {
+      return this.#firstFetch(range, take, cache);
+    }
+    return (await this.#finding)
+      ? this.#fetchRange(range, take, cache)
+      : this.#fetchStream(range, take, cache);
   }
 
+  /** Lets go of a response kept for the next range; fetching goes on to work. */
   release(): void {
     this.#stream?.cancel();
     this.#stream = undefined;
   }
 
-  /** Asks for the range and takes what comes; reads that arrive meanwhile wait for what this one finds out. */
-  async #firstRead(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+  /** Asks for the range and takes what comes; fetches made meanwhile wait for what this one finds out. */
+  async #firstFetch(
+    range: Range,
+    take: (piece: Uint8Array<ArrayBuffer>) => void,
+    cache: RequestCache,
+  ): Promise<void> {
     let found = (_ranged: boolean): void => undefined;
-    this.#ranged = new Promise((resolve) => (found = resolve));
+    this.#finding = new Promise((resolve) => (found = resolve));
     let response: Response;
     try {
-      response = await this.#retry(() => this.#get({ start, end }));
+      response = await this.#retrying(() => this.#get(range, cache));
     } catch (thrown) {
-      // The next read asks anew; those waiting fail on their own request with the same reason.
-      this.#ranged = undefined;
+      // The next one asks anew; those waiting fail on their own request with the same reason.
+      this.#finding = undefined;
       found(true);
       throw thrown;
     }
-    if (response.status === 206) {
+    this.#ranged = response.status === 206;
+    if (this.#ranged) {
+      this.#foundRanged();
       found(true);
-      return this.#readRange(start, end, response);
+      return this.#fetchRange(range, take, cache, response);
     }
-    this.#stream = new ForwardStream(response);
-    const read = this.#readStream(start, end);
+    this.#stream = this.#forward(response);
+    const fetched = this.#fetchStream(range, take, cache);
     found(false);
-    return read;
+    return fetched;
   }
 
-  /** Collects a range; a connection that breaks is taken up again where it broke. */
-  async #readRange(start: number, end: number, first?: Response): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = new Uint8Array(end - start);
-    let filled = 0;
-    let ready = first;
-    return this.#retry(async () => {
-      const from = start + filled;
-      const response = ready ?? (await this.#get({ start: from, end }));
-      ready = undefined;
-      const range = contentRange(response);
-      const stream = new ForwardStream(response);
-      try {
-        if (response.status !== 206) {
-          // Some hosts answer a range that is the whole file with the file.
-          await stream.skipTo(from);
-        } else if (range && range.start !== from) {
-          throw readFailed(this.#path, `byte ${from} was asked for and byte ${range.start} came`);
-        }
-        filled += await stream.fill(bytes.subarray(filled));
-      } catch (thrown) {
-        filled += stream.filled;
-        throw thrown;
-      } finally {
-        stream.cancel();
-      }
-      if (filled < bytes.length) {
-        throw fileTruncated(this.#path, end, range?.total ?? start + filled);
-      }
-      return bytes;
-    });
-  }
-
-  /** Cuts a span from the response that streams by; one span after the other, from front to back. */
-  async #readStream(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
-    const read = this.#streamTurn.then(() =>
-      this.#retry(async () => {
-        let stream = this.#stream;
-        if (!stream || stream.position > start) {
-          stream?.cancel();
-          stream = new ForwardStream(await this.#get());
-          this.#stream = stream;
-        }
+  async #fetchRange(
+    { start, end }: Range,
+    take: (piece: Uint8Array<ArrayBuffer>) => void,
+    cache: RequestCache,
+    first?: Response,
+  ): Promise<void> {
+    let [at, ready] = [start, first];
+    await this.#retrying(
+      async () => {
+        const response = ready ?? (await this.#get({ start: at, end }, cache));
+        ready = undefined;
+        const stream = this.#forward(response);
         try {
-          const bytes = new Uint8Array(end - start);
-          await stream.skipTo(start);
-          if ((await stream.fill(bytes)) < bytes.length) {
-            throw fileTruncated(this.#path, end, stream.position);
+          const from = contentRange(response)?.start;
+          if (response.status === 206 && from !== undefined && from !== at) {
+            throw readFailed(this.#path, `byte ${at} was asked for and byte ${from} came`);
           }
-          return bytes;
-        } catch (thrown) {
+          await this.#pump(stream, response.status === 206 ? at : 0, { start: at, end }, (piece) => {
+            at += piece.length;
+            take(piece);
+          });
+        } finally {
           stream.cancel();
-          this.#stream = undefined;
-          throw thrown;
         }
-      }),
+      },
+      () => at,
     );
-    this.#streamTurn = read.catch(() => undefined);
-    return read;
+  }
+
+  /** Cuts a range from the response that streams by; one range after the other, from front to back. */
+  async #fetchStream(
+    { start, end }: Range,
+    take: (piece: Uint8Array<ArrayBuffer>) => void,
+    cache: RequestCache,
+  ): Promise<void> {
+    let at = start;
+    const fetched = this.#streamTurn.then(() =>
+      this.#retrying(
+        async () => {
+          let stream = this.#stream;
+          if (!stream || stream.position > at) {
+            stream?.cancel();
+            stream = this.#forward(await this.#get(undefined, cache));
+            this.#stream = stream;
+          }
+          try {
+            await this.#pump(stream, 0, { start: at, end }, (piece) => {
+              at += piece.length;
+              take(piece);
+            });
+          } catch (thrown) {
+            this.release();
+            throw thrown;
+          }
+        },
+        () => at,
+      ),
+    );
+    this.#streamTurn = fetched.catch(() => undefined);
+    return fetched;
+  }
+
+  /** Takes a range out of a response whose first byte is byte `first` of the file. */
+  async #pump(
+    stream: ForwardStream,
+    first: number,
+    { start, end }: Range,
+    take: (piece: Uint8Array<ArrayBuffer>) => void,
+  ): Promise<void> {
+    let reason: unknown;
+    try {
+      await stream.skipTo(start - first);
+      while (stream.position < end - first) {
+        const piece = await stream.next(end - first - stream.position);
+        if (!piece) {
+          break;
+        }
+        take(piece);
+      }
+    } catch (thrown) {
+      reason = thrown;
+    }
+    if (reason instanceof KinetoscopeError) {
+      throw reason;
+    }
+    if (reason !== undefined || stream.position < end - first) {
+      throw new Passing(connectionLost(this.#path, first + stream.position, end));
+    }
   }
 
   /** `undefined` where the host does not say. The range makes browsers ask for the file as it is, not compressed. */
-  async #sizeByHead(): Promise<number | undefined> {
-    const response = await this.#fetch({ method: "HEAD", headers: { Range: "bytes=0-" } });
-    // Hosts differ in what they answer to HEAD, signed addresses refuse it: only GET says what is wrong.
-    return response.ok && !isPage(response)
-      ? (contentRange(response)?.total ?? contentLength(response))
-      : undefined;
+  async #stateByHead(): Promise<FileState | undefined> {
+    const response = await this.#request({
+      method: "HEAD",
+      headers: { Range: "bytes=0-" },
+      cache: this.#options.cache,
+    });
+    if (!response.ok || isPage(response)) {
+      // Hosts differ in what they answer to HEAD, signed addresses refuse it: only GET says what is wrong.
+      return undefined;
+    }
+    const size = contentRange(response)?.total ?? contentLength(response);
+    return size === undefined ? undefined : { size, validator: validatorOf(response) };
   }
 
-  async #sizeByGet(): Promise<number> {
-    const response = await this.#get({ start: 0, end: 1 });
+  async #stateByGet(): Promise<FileState> {
+    const response = await this.#get({ start: 0, end: 1 }, this.#options.cache);
+    const validator = validatorOf(response);
     const known = response.status === 200 ? contentLength(response) : contentRange(response)?.total;
     if (known !== undefined) {
       void response.body?.cancel();
-      return known;
+      return { size: known, validator };
     }
     // Neither header is there, or the host's CORS rules hide it: count the bytes, keeping none.
-    const stream = new ForwardStream(response.status === 200 ? response : await this.#get());
-    await stream.skipTo(Infinity);
-    return stream.position;
+    const stream = this.#forward(
+      response.status === 200 ? response : await this.#get(undefined, this.#options.cache),
+    );
+    try {
+      await stream.skipTo(Infinity);
+    } catch {
+      throw new Passing(connectionLost(this.#path, stream.position, stream.position + 1));
+    }
+    return { size: stream.position, validator };
+  }
+
+  #forward(response: Response): ForwardStream {
+    return new ForwardStream(response, this.#options.retry.stallMs);
   }
 
   /** A response with the file's bytes; one without any, 416, only for a file that is empty. */
-  async #get(range?: { start: number; end: number }): Promise<Response> {
-    const response = await this.#fetch(
-      range ? { headers: { Range: `bytes=${range.start}-${range.end - 1}` } } : {},
-    );
+  async #get(range: Range | undefined, cache: RequestCache): Promise<Response> {
+    const response = await this.#request({
+      cache,
+      ...(range ? { headers: { Range: `bytes=${range.start}-${range.end - 1}` } } : {}),
+    });
     if (response.status === 416) {
       const total = contentRange(response)?.total;
       if (total === 0 && range?.start === 0) {
         return response;
       }
-      throw fileTruncated(this.#path, range?.end ?? 0, total ?? this.#size ?? 0);
+      throw fileChanged(this.#path, `it has ${total ?? "fewer"} bytes, ${range?.end ?? 0} were to be read`);
     }
     this.#checkStatus(response);
+    this.#checkState(response);
     return response;
   }
 
-  async #fetch(init: RequestInit): Promise<Response> {
-    return fetch(this.#url, { ...init, signal: this.#signal });
+  async #request(init: RequestInit): Promise<Response> {
+    const { signal, retry } = this.#options;
+    const stalled = new AbortController();
+    const timer = setTimeout(() => stalled.abort(), retry.stallMs);
+    try {
+      return await fetch(this.#url, { ...init, signal: AbortSignal.any([signal, stalled.signal]) });
+    } catch {
+      throw signal.aborted ? cancelled() : new Passing(networkFailed(this.#path, this.#url.host));
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #checkStatus(response: Response): void {
@@ -208,108 +292,51 @@ class HttpFile {
       return;
     }
     void response.body?.cancel();
-    if (page || response.status === 404 || response.status === 410) {
+    const { status } = response;
+    if (page || status === 404 || status === 410) {
       throw fileMissing(this.#path);
     }
-    const error = readFailed(
-      this.#path,
-      `the host answered ${response.status} ${response.statusText}`.trimEnd(),
-    );
-    throw isWorthRetrying(response.status) ? new Passing(error) : error;
-  }
-
-  /** Tries again after what may pass: a connection that fails, a host that is busy. */
-  async #retry<T>(attempt: () => Promise<T>): Promise<T> {
-    for (let tried = 1; ; tried++) {
-      try {
-        return await attempt();
-      } catch (thrown) {
-        if (this.#signal.aborted) {
-          throw cancelled();
-        }
-        if (thrown instanceof KinetoscopeError) {
-          throw thrown;
-        }
-        if (tried === TRIES) {
-          throw thrown instanceof Passing ? thrown.error : readFailed(this.#path, reasonOf(thrown));
-        }
-        await wait(FIRST_WAIT_MS * 2 ** (tried - 1), this.#signal);
-      }
+    if (status === 401 || status === 403) {
+      throw accessDenied(this.#path, status);
     }
-  }
-}
-
-/** A failure that may pass, around the error it becomes when it does not. */
-class Passing extends Error {
-  constructor(readonly error: KinetoscopeError) {
-    super(error.message);
-  }
-}
-
-/** The bytes of one response, from front to back; holds at most the chunk the network handed over last. */
-class ForwardStream {
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
-  #chunk: Uint8Array = new Uint8Array();
-  /** Bytes gone by. */
-  position = 0;
-  /** Bytes put into the target of the last `fill`, also when it failed half-way. */
-  filled = 0;
-
-  constructor(response: Response) {
-    this.#reader = response.body?.getReader();
+    const error = readFailed(this.#path, `the host answered ${status} ${response.statusText}`.trimEnd());
+    throw isWorthRetrying(status)
+      ? new Passing(error, retryAfterMs(response.headers.get("retry-after")))
+      : error;
   }
 
-  /** Drops bytes up to `position`; stops at the end of the response. */
-  async skipTo(position: number): Promise<void> {
-    while (this.position < position && (await this.#more())) {
-      this.#take(Math.min(this.#chunk.length, position - this.position));
+  /** A file must not change while it is read. */
+  #checkState(response: Response): void {
+    if (!this.#expected) {
+      return;
+    }
+    const { size, validator } = this.#expected;
+    const found = response.status === 200 ? contentLength(response) : contentRange(response)?.total;
+    if (found !== undefined && found !== size) {
+      void response.body?.cancel();
+      throw fileChanged(this.#path, `it has ${found} bytes and should have ${size}`);
+    }
+    const foundValidator = validatorOf(response);
+    if (differ(validator, foundValidator)) {
+      void response.body?.cancel();
+      throw fileChanged(this.#path, `now ${foundValidator}, before ${validator}`);
     }
   }
 
-  /** Fills `target`; gives how many bytes there were, fewer at the end of the response. */
-  async fill(target: Uint8Array): Promise<number> {
-    this.filled = 0;
-    while (this.filled < target.length && (await this.#more())) {
-      const piece = this.#take(Math.min(this.#chunk.length, target.length - this.filled));
-      target.set(piece, this.filled);
-      this.filled += piece.length;
-    }
-    return this.filled;
-  }
-
-  cancel(): void {
-    // Fails where the connection has failed before, which is known by then.
-    void this.#reader?.cancel().catch(() => undefined);
-  }
-
-  async #more(): Promise<boolean> {
-    while (this.#chunk.length === 0) {
-      const next = await this.#reader?.read();
-      if (!next || next.done) {
-        return false;
-      }
-      this.#chunk = next.value;
-    }
-    return true;
-  }
-
-  #take(length: number): Uint8Array {
-    const piece = this.#chunk.subarray(0, length);
-    this.#chunk = this.#chunk.subarray(length);
-    this.position += length;
-    return piece;
+  #retrying<T>(attempt: () => Promise<T>, progress?: () => number): Promise<T> {
+    return retrying(this.#options.retry, this.#options.signal, attempt, progress);
   }
 }
 
 /** URL of a file inside the folder; the folder's query goes along. A path that leaves the folder is no file of it. */
-function fileUrl(folder: URL, path: string): string {
+export function fileUrl(folder: URL, path: string): URL {
   const parts = path.split("/");
   if (parts.some((part) => part === "" || part === "." || part === "..")) {
     throw fileMissing(path);
   }
-  const url = new URL(parts.map(encodeURIComponent).join("/"), folder);
+  const url = new URL(`./${parts.map(encodeURIComponent).join("/")}`, folder);
   url.search = folder.search;
-  return url.href;
+  return url;
 }
 
 function contentLength(response: Response): number | undefined {
@@ -330,6 +357,18 @@ function contentRange(
   return { start: number(match[1]), total: number(match[2]) };
 }
 
+/** An ETag counts the same whether it is weak: only the file's change is of interest, not that of its encoding. */
+function validatorOf(response: Response): string | undefined {
+  const etag = response.headers.get("etag");
+  const changed = response.headers.get("last-modified");
+  return etag !== null ? `etag ${etag.replace(/^W\//, "")}` : changed !== null ? `of ${changed}` : undefined;
+}
+
+/** Whether two validators are of one kind and differ; hosts may say more with one method than with another. */
+function differ(a: string | undefined, b: string | undefined): boolean {
+  return a !== undefined && b !== undefined && a.split(" ")[0] === b.split(" ")[0] && a !== b;
+}
+
 /** Hosts of single-page apps answer every unknown path with their page; no file of a model is HTML. */
 function isPage(response: Response): boolean {
   return response.ok && (response.headers.get("content-type")?.startsWith("text/html") ?? false);
@@ -337,26 +376,4 @@ function isPage(response: Response): boolean {
 
 function isWorthRetrying(status: number): boolean {
   return status === 408 || status === 429 || status >= 500;
-}
-
-function reasonOf(thrown: unknown): string {
-  // What browsers throw for every network failure says only "Failed to fetch".
-  return thrown instanceof TypeError
-    ? "the connection failed; check the address and the network, and that the host allows this page (CORS)"
-    : String(thrown);
-}
-
-function wait(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      signal.removeEventListener("abort", abort);
-      resolve();
-    }
-    function abort(): void {
-      clearTimeout(timer);
-      reject(cancelled());
-    }
-    signal.addEventListener("abort", abort, { once: true });
-  });
 }

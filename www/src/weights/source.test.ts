@@ -2,8 +2,6 @@ import { describe, expect, it } from "vitest";
 import { KinetoscopeError } from "../errors.js";
 import { describeSource, openSource } from "./source.js";
 
-const signal = new AbortController().signal;
-
 function file(text: string, path: string): File {
   const made = new File([text], path.split("/").at(-1) ?? "");
   Object.defineProperty(made, "webkitRelativePath", { value: path });
@@ -13,11 +11,11 @@ function file(text: string, path: string): File {
 describe("describeSource", () => {
   it("takes a URL as a folder, and keeps its query", () => {
     expect(describeSource("https://a.example/models/wan?token=1#x")).toEqual({
-      kind: "http",
+      kind: "folder",
       url: "https://a.example/models/wan/?token=1",
     });
     expect(describeSource(new URL("https://a.example/wan/"))).toEqual({
-      kind: "http",
+      kind: "folder",
       url: "https://a.example/wan/",
     });
   });
@@ -35,7 +33,7 @@ describe("describeSource", () => {
 });
 
 describe("files", () => {
-  const files = openSource({ kind: "files", files: new Map([["vae/w", new Blob(["0123456789"])]]) }, signal);
+  const files = openSource({ kind: "files", files: new Map([["vae/w", new Blob(["0123456789"])]]) });
 
   it("gives exact spans", async () => {
     expect(await files.size("vae/w")).toBe(10);
@@ -56,7 +54,7 @@ describe("files", () => {
   it("stops when aborted", async () => {
     const stopped = openSource(
       { kind: "files", files: new Map([["w", new Blob(["0"])]]) },
-      AbortSignal.abort(),
+      { signal: AbortSignal.abort() },
     );
     await expect(stopped.read("w", 0, 1)).rejects.toBeInstanceOf(KinetoscopeError);
   });

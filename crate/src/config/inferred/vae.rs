@@ -1,7 +1,7 @@
 //! The sizes of both of Wan's VAEs.
 
 use super::Header;
-use crate::config::WanVaeConfig;
+use crate::config::{TaehvConfig, WanVaeConfig};
 use crate::error::Result;
 use crate::weights::{Component, ComponentKind};
 use serde_json::json;
@@ -23,11 +23,26 @@ const STD_2_2: [f64; 48] = [
 ];
 
 impl WanVaeConfig {
-    /// The config of a VAE that comes without one.
+    /// The config of the autoencoder in `component`, with the vae/config.json beside it where there is one. A tiny autoencoder may lie
+    /// beside the config of the VAE in whose place it is: its own tensors say what it is.
+    ///
+    /// Fails as [`WanVaeConfig::parse`] and [`WanVaeConfig::infer`] do.
+    pub fn of(component: &Component, json: Option<&[u8]>) -> Result<Self> {
+        match json {
+            Some(json) if component.kind() != Some(ComponentKind::Taehv) => Self::parse(Self::PATH, json),
+            _ => Self::infer(component),
+        }
+    }
+
+    /// The config of an autoencoder that comes without one.
     ///
     /// Fails with `ArchitectureUnknown` (another model), `TensorMissing` or `ConfigUnsupported` (a size out of range, latents whose mean
     /// and deviation nothing tells).
     pub fn infer(component: &Component) -> Result<Self> {
+        if component.kind() == Some(ComponentKind::Taehv) {
+            let shapes = component.iter().map(|(key, location)| (key, location.shape.as_slice()));
+            return Ok(TaehvConfig::from_shapes(component.file(), shapes)?.into());
+        }
         let header = Header::of(component, ComponentKind::Vae)?;
         let [z, _, _, _, _] = header.shape("post_quant_conv.weight")?;
         let [base, in_channels, _, _, _] = header.shape("encoder.conv_in.weight")?;

@@ -19,6 +19,7 @@ pub(super) fn lower(op: &Conv, limits: &Limits) -> Result<Vec<Dispatch>> {
         Family::Skinny => Family::Small,
         family => family,
     };
+    let last = op.frames.iter().rposition(Option::is_some);
     let mut dispatches = Vec::new();
     for (t, frame) in op.frames.iter().enumerate() {
         let Some(frame) = frame else { continue };
@@ -55,6 +56,7 @@ pub(super) fn lower(op: &Conv, limits: &Limits) -> Result<Vec<Dispatch>> {
                     None if first => Combination::None,
                     None => Combination::Accumulate,
                 },
+                relu: op.relu && last == Some(t),
             };
             let own = words([
                 height,

@@ -50,6 +50,8 @@ pub(super) struct Gemm {
     pub(super) bias: bool,
     pub(super) activation: Activation,
     pub(super) combination: Combination,
+    /// Whether what is below 0 becomes 0, after everything else.
+    pub(super) relu: bool,
 }
 
 impl Family {
@@ -139,7 +141,7 @@ impl Gemm {
             words([self.rows, self.columns, self.channels, self.taps, depth, self.stride, self.width])?;
         params.extend([word(self.column)?, self.bias.into(), activation, self.combination as u32]);
         params.extend(words(quants)?);
-        params.push(0);
+        params.push(self.relu.into());
         params.extend(own);
         Ok(Dispatch {
             kernel: Kernel::new(shader, flags),

@@ -10,6 +10,6 @@ pub(super) fn lower_from(op: &FromLatents, limits: &Limits) -> Result<Vec<Dispat
 }
 
 pub(super) fn lower_to(op: &ToLatents, limits: &Limits) -> Result<Vec<Dispatch>> {
-    let [c, h, w] = op.out.dims("to_latents", "out")?;
-    gather::lower("to_latents", &op.moments, &op.out, &[&op.mean, &op.std], &words([c, h * w])?, limits)
+    let [h, w, width] = op.moments.dims("to_latents", "moments")?;
+    gather::lower("to_latents", &op.moments, &op.out, &[&op.mean, &op.std], &words([width, h * w])?, limits)
 }

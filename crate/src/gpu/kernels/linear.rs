@@ -46,6 +46,7 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
                 bias: op.bias.is_some(),
                 activation: op.activation,
                 combination,
+                relu: false,
             };
             let (table, embedding, own) = match gate {
                 None => (unused(&op.x), unused(&op.x), vec![0, 0, 0, 1, 1]),

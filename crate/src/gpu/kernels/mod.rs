@@ -19,6 +19,7 @@ mod pixels;
 mod relative_bias;
 mod shortcut;
 mod silu;
+mod soft_clamp;
 mod softmax;
 mod transpose;
 
@@ -53,6 +54,7 @@ pub fn lower(op: &Op, limits: &Limits) -> Result<Vec<Dispatch>> {
         Op::Softmax(op) => softmax::lower(op, limits),
         Op::Transpose(op) => transpose::lower(op, limits),
         Op::Silu(op) => silu::lower(op, limits),
+        Op::SoftClamp(op) => soft_clamp::lower(op, limits),
         Op::Combination(op) => combination::lower(op, limits),
         Op::Blend(op) => blend::lower(op, limits),
         Op::Copy(op) => copy::lower(op, limits),

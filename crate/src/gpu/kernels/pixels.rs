@@ -1,16 +1,20 @@
 //! Lowering of the ways between RGB frames, patches and RGBA words.
 
 use super::*;
-use crate::ops::{PixelPatches, Pixels, Rgba};
+use crate::ops::{PixelForm, PixelPatches, Pixels, Rgba};
 
 pub(super) fn lower_patches(op: &PixelPatches, limits: &Limits) -> Result<Vec<Dispatch>> {
     let [_, w, _] = op.out.dims("pixel_patches", "out")?;
-    gather::lower("pixel_patches", &op.x, &op.out, &[], &words([w, op.patch])?, limits)
+    gather::lower("pixel_patches", &op.x, &op.out, &[], &form_words(w, op.patch, op.form)?, limits)
 }
 
 pub(super) fn lower_pixels(op: &Pixels, limits: &Limits) -> Result<Vec<Dispatch>> {
     let [_, w, _] = op.x.dims("pixels", "x")?;
-    gather::lower("pixels", &op.x, &op.out, &[], &words([w, op.patch])?, limits)
+    gather::lower("pixels", &op.x, &op.out, &[], &form_words(w, op.patch, op.form)?, limits)
+}
+
+fn form_words(width: usize, patch: usize, form: PixelForm) -> Result<Vec<u32>> {
+    words([width, patch, (form == PixelForm::Unit).into()])
 }
 
 pub(super) fn lower_rgba(op: &Rgba, limits: &Limits) -> Result<Vec<Dispatch>> {

@@ -1,7 +1,8 @@
 //! The blocks that encoder and decoder are made of.
 
-use super::causal::{CausalConv, Chunk};
+use super::causal::CausalConv;
 use crate::Result;
+use crate::models::causal::Chunk;
 use crate::models::layers::Linear;
 use crate::ops::{Activation, Affine, Combine, ConvOptions, NormKind};
 use crate::recording::Recorder;

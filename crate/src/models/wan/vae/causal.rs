@@ -1,12 +1,10 @@
-//! Convolutions over time and their memory (WanCausalConv3d and `feat_cache`).
-
-use std::cell::RefCell;
-use std::collections::HashMap;
+//! Convolutions over time (WanCausalConv3d; `feat_cache` is [`crate::models::causal`]).
 
 use crate::Result;
+use crate::models::causal::Chunk;
 use crate::ops::{ConvOptions, ConvWeight};
 use crate::recording::Recorder;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 use crate::weights::{Layout, Scope};
 
 /// A convolution of frames. With a kernel longer than 1 in time it sees the frames before, zeros before the first.
@@ -17,61 +15,8 @@ pub struct CausalConv {
     options: ConvOptions,
 }
 
-/// The last two frames that each temporal convolution has seen: residents, so that they outlive a recording.
-///
-/// One cache serves one clip. The recording of the clip's first chunk knows that there is nothing before it; the one of later
-/// chunks, made once and run for each, reads the residents.
-#[derive(Debug, Default)]
-pub struct CausalCache {
-    slots: RefCell<HashMap<u64, [Tensor; 2]>>,
-}
-
-/// A chunk of a clip on its way through the VAE.
-#[derive(Debug, Clone, Copy)]
-pub struct Chunk<'a> {
-    /// What the chunks before have left.
-    pub cache: &'a CausalCache,
-    /// Whether it is the clip's first.
-    pub first: bool,
-}
-
-impl CausalCache {
-    /// An empty cache: the next frame is the first.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The residents, to be released with the clip.
-    pub fn tensors(&self) -> Vec<Tensor> {
-        self.slots.borrow().values().flatten().cloned().collect()
-    }
-
-    fn slot(&self, key: u64, shape: &[usize]) -> [Tensor; 2] {
-        let resident = || Tensor::resident(DType::F32, shape);
-        self.slots.borrow_mut().entry(key).or_insert_with(|| [resident(), resident()]).clone()
-    }
-}
-
-impl Chunk<'_> {
-    /// The two frames before, older first. In a first chunk `None` stands for the zeros before a clip; a later one reads
-    /// residents, which are zero until a frame has been remembered (the upsampling `time_conv` skips the first chunk).
-    pub(super) fn history(&self, key: u64, shape: &[usize]) -> [Option<Tensor>; 2] {
-        if self.first && !self.cache.slots.borrow().contains_key(&key) {
-            return [None, None];
-        }
-        self.cache.slot(key, shape).map(Some)
-    }
-
-    /// Records that `frame` is now the newest.
-    pub(super) fn remember(&self, rec: &mut Recorder, key: u64, frame: &Tensor) -> Result<()> {
-        let seen = !self.first || self.cache.slots.borrow().contains_key(&key);
-        let [older, newer] = self.cache.slot(key, frame.shape());
-        if seen {
-            rec.copy(&newer, &older)?;
-        }
-        rec.copy(frame, &newer)
-    }
-}
+/// Frames before the current one that a kernel sees.
+pub(super) const HISTORY: usize = 2;
 
 impl CausalConv {
     /// A convolution of torch shape `[outputs, inputs, kernel...]`, kernel of two or three dimensions.
@@ -137,9 +82,9 @@ impl CausalConv {
         if self.weight.kernel[0] == 1 {
             return self.frames(rec, &[Some(frame)], residual);
         }
-        let [older, newer] = chunk.history(self.key(), frame.shape());
+        let [older, newer] = chunk.history::<HISTORY>(self.key(), frame.shape());
         let out = self.frames(rec, &[older.as_ref(), newer.as_ref(), Some(frame)], residual)?;
-        chunk.remember(rec, self.key(), frame)?;
+        chunk.remember(rec, self.key(), frame, HISTORY)?;
         Ok(out)
     }
 

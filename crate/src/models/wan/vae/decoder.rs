@@ -1,9 +1,10 @@
 //! Latents to pixels (WanDecoder3d).
 
 use super::blocks::{ChannelNorm, MidBlock, ResidualBlock};
-use super::causal::{CausalConv, Chunk};
+use super::causal::{CausalConv, HISTORY};
 use crate::Result;
 use crate::config::WanVaeConfig;
+use crate::models::causal::Chunk;
 use crate::ops::ConvOptions;
 use crate::recording::Recorder;
 use crate::tensor::Tensor;
@@ -188,10 +189,10 @@ impl Upsample {
         let Some([even, odd]) = self.time_conv.as_ref().filter(|_| !chunk.first) else {
             return Ok(vec![x.clone()]);
         };
-        let [older, newer] = chunk.history(even.key(), x.shape());
+        let [older, newer] = chunk.history::<HISTORY>(even.key(), x.shape());
         let frames = [older.as_ref(), newer.as_ref(), Some(x)];
         let out = vec![even.frames(rec, &frames, None)?, odd.frames(rec, &frames, None)?];
-        chunk.remember(rec, even.key(), x)?;
+        chunk.remember(rec, even.key(), x, HISTORY)?;
         Ok(out)
     }
 }

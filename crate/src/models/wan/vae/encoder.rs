@@ -1,9 +1,10 @@
 //! Pixels to latents (WanEncoder3d).
 
 use super::blocks::{ChannelNorm, MidBlock, ResidualBlock};
-use super::causal::{CausalConv, Chunk};
+use super::causal::{CausalConv, HISTORY};
 use crate::Result;
 use crate::config::WanVaeConfig;
+use crate::models::causal::Chunk;
 use crate::ops::ConvOptions;
 use crate::recording::Recorder;
 use crate::tensor::Tensor;
@@ -162,14 +163,14 @@ fn halve_in_time(
         out.extend_from_slice(frames);
     } else {
         let shape = frames.first().map(Tensor::shape).unwrap_or_default();
-        let [_, mut before] = chunk.history(time_conv.key(), shape);
+        let [_, mut before] = chunk.history::<HISTORY>(time_conv.key(), shape);
         for pair in frames.chunks_exact(2) {
             out.push(time_conv.frames(rec, &[before.as_ref(), Some(&pair[0]), Some(&pair[1])], None)?);
             before = Some(pair[1].clone());
         }
     }
     if let Some(last) = frames.last() {
-        chunk.remember(rec, time_conv.key(), last)?;
+        chunk.remember(rec, time_conv.key(), last, HISTORY)?;
     }
     Ok(out)
 }

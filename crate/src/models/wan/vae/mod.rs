@@ -8,6 +8,5 @@ mod causal;
 mod decoder;
 mod encoder;
 
-pub use causal::{CausalCache, Chunk};
 pub use decoder::VaeDecoder;
 pub use encoder::VaeEncoder;

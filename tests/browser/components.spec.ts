@@ -1,0 +1,171 @@
+/** Components of different places, plans before a load, and little memory, in Chromium. */
+import type {
+  Advice,
+  ClipOptions,
+  ModelSource,
+  PlanOptions,
+} from "../../www/src/index.js";
+import { expect, test } from "./fixtures.js";
+import {
+  RELATIVE_TOLERANCE,
+  clipOptions,
+  floats,
+  goldens,
+  readCase,
+  readSafetensors,
+  relativeError,
+  tensor,
+} from "./goldens.js";
+
+type Library = typeof import("../../www/src/index.js");
+
+const call = readCase("wan21");
+const folder = `golden/wan21/${call.pipeline}/`;
+const files = "golden/wan21/files/";
+
+/** The latents after the last step, as diffusers has them. */
+function expectedLatents(): Float32Array {
+  const steps = tensor(
+    readSafetensors(new URL("wan21/golden.safetensors", goldens)),
+    "steps",
+  );
+  return steps.slice(-(steps.length / call.steps));
+}
+
+for (const device of ["webgpu", "cpu"] as const) {
+  test(`a model of single files on ${device} is what diffusers computes`, async ({
+    page,
+    server,
+  }) => {
+    server.handlers.clear();
+    await page.goto(`${server.url}blank/`);
+    const at = (path: string): string => new URL(path, server.url).href;
+    const component = {
+      transformer: at(`${files}transformer.gguf`),
+      textEncoder: at(`${files}text_encoder.gguf`),
+      vae: at(`${files}vae.gguf`),
+    };
+    for (const source of [
+      // The tokenizer is the text encoder's own.
+      component,
+      { model: at(folder), transformer: component.transformer },
+      { ...component, tokenizer: at(`${folder}tokenizer/tokenizer.json`) },
+    ]) {
+      const { latents } = await page.evaluate(make, {
+        source,
+        options: { device },
+        clip: clipOptions(call),
+      });
+      expect(relativeError(floats(latents), expectedLatents())).toBeLessThan(
+        RELATIVE_TOLERANCE,
+      );
+    }
+  });
+
+  test(`weights that have no room together on ${device} take turns`, async ({
+    page,
+    server,
+  }) => {
+    server.handlers.clear();
+    await page.goto(`${server.url}blank/`);
+    const source = new URL(folder, server.url).href;
+    const clip = clipOptions(call);
+    const { peak, latents } = await page.evaluate(make, {
+      source,
+      options: { device },
+      clip,
+    });
+    const memory = peak - 1;
+    const turns = await page.evaluate(make, {
+      source,
+      options: { device, memory },
+      clip,
+    });
+    expect(turns.peak).toBeLessThan(peak);
+    expect(turns.latents).toBe(latents);
+  });
+}
+
+test("a clip is planned before anything is loaded", async ({
+  page,
+  server,
+}) => {
+  server.handlers.clear();
+  await page.goto(`${server.url}blank/`);
+  const source = new URL("models/small/", server.url).href;
+  const plan = (
+    clip: Partial<ClipOptions>,
+    options: PlanOptions,
+  ): Promise<Advice> =>
+    page.evaluate(
+      async ({ source, clip, options }) => {
+        const path = "/lib/index.js";
+        const library = (await import(path)) as Library;
+        return library.plan(source, { prompt: "a red ball", ...clip }, options);
+      },
+      { source, clip, options },
+    );
+  const advice = await plan({}, { device: "webgpu" });
+  expect(advice.obstacle).toBeNull();
+  expect(advice.plan?.stages.map(({ stage }) => stage)).toEqual([
+    "text",
+    "context",
+    "step",
+    "decode",
+  ]);
+  const all = Object.values(advice.download).reduce(
+    (sum, bytes) => sum + bytes,
+    0,
+  );
+  expect(all).toBeGreaterThan(6e6);
+  const enough = advice.plan?.peakBytes ?? 0;
+  const large = await plan(
+    { width: 256, height: 256 },
+    { device: "webgpu", memory: enough },
+  );
+  expect(large.plan).toBeNull();
+  expect(large.obstacle?.what).toContain("decode");
+  expect(large.alternatives.length).toBeGreaterThan(0);
+  for (const { width, height, frames, peakBytes } of large.alternatives) {
+    expect(peakBytes).toBeLessThanOrEqual(enough);
+    const again = await plan(
+      { width, height, frames },
+      { device: "webgpu", memory: enough },
+    );
+    expect(again.plan?.peakBytes).toBe(peakBytes);
+  }
+});
+
+interface Make {
+  readonly source: ModelSource;
+  readonly options: PlanOptions;
+  readonly clip: ClipOptions;
+}
+
+/** Runs in the page: loads, makes a clip's latents, and says what was planned for it. */
+async function make({
+  source,
+  options,
+  clip,
+}: Make): Promise<{ latents: string; peak: number }> {
+  const path = "/lib/index.js";
+  const { load } = (await import(path)) as Library;
+  const model = await load(source, { ...options, cache: false });
+  const { peakBytes } = await model.plan(clip);
+  const session = await model.session(clip);
+  await session.encode();
+  while (await session.step());
+  const latents = await session.latents();
+  while (await session.nextFrames());
+  await session.close();
+  model.dispose();
+  const bytes = new Uint8Array(
+    latents.buffer,
+    latents.byteOffset,
+    latents.byteLength,
+  );
+  return {
+    latents: btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join("")),
+    peak: peakBytes,
+  };
+}

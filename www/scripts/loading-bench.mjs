@@ -1,0 +1,148 @@
+/**
+ * How fast the loader is next to what the browser gives: the network beside one bare fetch of the same file, the store
+ * beside a bare read of one file of the origin private file system. Medians, and every run.
+ *
+ *     npm run build:lib && node scripts/loading-bench.mjs [MEGABYTES]
+ */
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "@playwright/test";
+import { args, executablePath } from "./chromium.mjs";
+import { serve } from "./static.mjs";
+
+const megabytes = Number(process.argv[2] ?? 256);
+const bytes = megabytes * 1_000_000;
+const folder = await mkdtemp(join(tmpdir(), "kinetoscope-bench-"));
+await writeFile(join(folder, "weights"), randomBytes(bytes));
+await writeFile(join(folder, "worker.js"), `(${worker})();`);
+await writeFile(join(folder, "index.html"), "<!doctype html><title>bench</title>");
+const server = await serve({
+  "/": folder,
+  "/lib/": fileURLToPath(new URL("../dist-lib", import.meta.url)),
+});
+// A profile on the disk: one in memory has its private files in memory too.
+const browser = await chromium.launchPersistentContext(join(folder, "profile"), { executablePath, args });
+try {
+  const page = await browser.newPage();
+  await page.goto(server.url);
+  const seconds = await page.evaluate(
+    (bytes) =>
+      new Promise((resolve, reject) => {
+        const worker = new Worker("/worker.js", { type: "module" });
+        worker.onmessage = ({ data }) => resolve(data);
+        worker.onerror = ({ message }) => reject(new Error(message));
+        worker.postMessage(bytes);
+      }),
+    bytes,
+  );
+  const speed = (/** @type {number[]} */ all) =>
+    megabytes / ([...all].sort((a, b) => a - b)[all.length >> 1] ?? NaN);
+  for (const [what, all] of Object.entries(seconds)) {
+    const each = all.map((took) => (megabytes / took).toFixed(0)).join(", ");
+    console.log(`${what.padEnd(38)} ${speed(all).toFixed(0).padStart(6)} MB/s  (${each})`);
+  }
+} finally {
+  await browser.close();
+  server.close();
+  await rm(folder, { recursive: true });
+}
+
+/** Runs in a worker of the page, where the loader runs too. */
+function worker() {
+  const [SPAN, PASSES] = [4 << 20, 5];
+  /** @param {() => Promise<unknown>} action */
+  const time = async (action) => {
+    const began = performance.now();
+    await action();
+    return (performance.now() - began) / 1000;
+  };
+
+  globalThis.onmessage = async ({ data: bytes }) => {
+    const [library, opfs] = ["/lib/weights/source.js", "/lib/weights/opfs.js"];
+    const { openSource } = await import(library);
+    const { OpfsStore } = await import(opfs);
+    const url = new URL("/", location.href).href;
+    /** As the wasm reads: spans of 4 MiB in the order of the file, three at once. */
+    const readAll = async (/** @type {unknown} */ store) => {
+      const source = openSource({ kind: "folder", url }, { store });
+      const length = await source.size("weights");
+      source.plan([{ path: "weights", start: 0, end: length }]);
+      let next = 0;
+      const read = async () => {
+        while (next < length) {
+          const start = next;
+          next = Math.min(start + SPAN, length);
+          await source.read("weights", start, next);
+        }
+      };
+      await Promise.all([read(), read(), read()]);
+      source.release();
+    };
+    const root = await navigator.storage.getDirectory();
+    const handle = /** @type {any} */ (await root.getFileHandle("bare", { create: true }));
+    const file = await handle.createSyncAccessHandle();
+    const buffer = new Uint8Array(SPAN);
+    for (let at = 0; at < bytes; at += SPAN) {
+      file.write(buffer.subarray(0, Math.min(SPAN, bytes - at)), { at });
+    }
+    file.flush();
+    const bareFetch = async () => {
+      const reader = (await fetch("/weights", { cache: "no-store" })).body?.getReader();
+      while (!(await reader?.read())?.done);
+    };
+    const bareKeep = async () => {
+      const kept = /** @type {any} */ (await root.getFileHandle("kept", { create: true }));
+      const copy = await kept.createSyncAccessHandle();
+      const reader = (await fetch("/weights", { cache: "no-store" })).body?.getReader();
+      let at = 0;
+      for (let next = await reader?.read(); next?.value; next = await reader?.read()) {
+        at += copy.write(next.value, { at });
+      }
+      copy.flush();
+      copy.close();
+      await root.removeEntry("kept");
+    };
+    const bareRanges = async () => {
+      let next = 0;
+      const fetchRanges = async () => {
+        while (next < bytes) {
+          const start = next;
+          next = Math.min(start + SPAN, bytes);
+          const headers = { Range: `bytes=${start}-${next - 1}` };
+          await (await fetch("/weights", { cache: "no-store", headers })).arrayBuffer();
+        }
+      };
+      await Promise.all([fetchRanges(), fetchRanges(), fetchRanges()]);
+    };
+    const bareRead = async () => {
+      for (let at = 0; at < bytes; at += SPAN) {
+        file.read(new Uint8Array(Math.min(SPAN, bytes - at)), { at });
+      }
+    };
+    /** @type {[string, () => Promise<unknown>][]} */
+    const runs = [
+      ["bare fetch", bareFetch],
+      ["bare fetch into a private file", bareKeep],
+      ["bare fetches of 4 MiB, three at once", bareRanges],
+      ["loader, network, nothing stored", () => readAll(undefined)],
+      ["loader, network, stored", async () => readAll(await OpfsStore.openToKeep(console.error))],
+      ["bare read of a private file", bareRead],
+      ["loader, from the store", async () => readAll(await OpfsStore.openToKeep(console.error))],
+    ];
+    /** @type {Record<string, number[]>} */
+    const seconds = Object.fromEntries(runs.map(([what]) => [what, []]));
+    // Once for nothing, so that no run has the server's cold disk. Then in turns: other work on the machine hits all alike.
+    await bareFetch();
+    for (let pass = 0; pass < PASSES; pass++) {
+      for (const [what, run] of runs) {
+        seconds[what]?.push(await time(run));
+      }
+      await root.removeEntry("kinetoscope", { recursive: true });
+    }
+    file.close();
+    postMessage(seconds);
+  };
+}

@@ -1,0 +1,360 @@
+/** Files read by whole chunks of a fixed grid: from the store where they are kept, else from the host. */
+import { fileTruncated, hashMismatch } from "./failures.js";
+import type { HttpFile, Range } from "./http.js";
+import { type ChunkStore, type PartialChunk, chunkLength, sha256 } from "./store.js";
+import type { Traffic } from "./traffic.js";
+
+/** Connections at once. */
+const PARALLEL_CHUNKS = 6;
+/** Chunks of one read that the store is asked for at once. */
+const STORED_CHUNKS_OF_READ = 2;
+/** Chunks brought before they are read, where the plan has them: so the network need not wait for disk and device. */
+const CHUNKS_AHEAD = 3;
+/** Chunks kept in memory for the next reads, which mostly begin inside the last one. */
+const RECENT_BYTES = 24 << 20;
+/** A read of no more than this, of what was not announced, is not worth a whole chunk: a row of an embedding table. */
+const ASIDE_BYTES = 256 << 10;
+
+/** A chunk, and where on which host it is. */
+export interface Chunk {
+  readonly index: number;
+  readonly bytes: number;
+  readonly remote: HttpFile;
+  /** Its first byte there. */
+  readonly start: number;
+  /** The name it is stored under; none where it cannot be told from one of another version. */
+  readonly key: string | undefined;
+  readonly sha256: string | undefined;
+}
+
+/** A file, cut into chunks. */
+export interface ChunkLayout {
+  readonly path: string;
+  readonly bytes: number;
+  readonly chunkBytes: number;
+  chunk(index: number): Chunk;
+}
+
+/** Brings single chunks. Shared by the files of a source, so that all of them together stay in bounds. */
+export class ChunkReader {
+  readonly #store: ChunkStore | undefined;
+  readonly #traffic: Traffic;
+  readonly #signal: AbortSignal;
+  /** Oldest first. */
+  readonly #recent = new Map<string, Uint8Array<ArrayBuffer>>();
+  #recentBytes = 0;
+  #running = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(store: ChunkStore | undefined, traffic: Traffic, signal: AbortSignal) {
+    this.#store = store;
+    this.#traffic = traffic;
+    this.#signal = signal;
+  }
+
+  get stores(): boolean {
+    return this.#store !== undefined;
+  }
+
+  /** The chunk, if it is on this device. */
+  async kept(path: string, chunk: Chunk): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const recent = this.#recent.get(nameOf(path, chunk));
+    if (recent || chunk.key === undefined) {
+      return recent;
+    }
+    const stored = await this.#store?.read(chunk.key, chunk.bytes);
+    if (stored) {
+      this.#traffic.add(stored.length, "cache");
+      this.#remember(path, chunk, stored);
+    }
+    return stored;
+  }
+
+  /** Whether the chunk is in the store. */
+  async isStored({ key, bytes }: Chunk): Promise<boolean> {
+    return key !== undefined && (await this.#store?.has(key, bytes)) === true;
+  }
+
+  /** The chunk from its host, checked, and stored where there is a store. */
+  async download(path: string, chunk: Chunk): Promise<Uint8Array<ArrayBuffer>> {
+    await this.#enter();
+    try {
+      const { key } = chunk;
+      const store = this.#store;
+      if (!store || key === undefined) {
+        return await this.#fetch(path, chunk, undefined);
+      }
+      return await store.fill(key, this.#signal, async (part) => {
+        // No part: the store is full, or another tab has stored the chunk while this one waited for its turn.
+        const kept = part ? undefined : await this.kept(path, chunk);
+        return kept ?? this.#fetch(path, chunk, part);
+      });
+    } finally {
+      this.#leave();
+    }
+  }
+
+  /** Bytes from the host that are not kept. */
+  async fetchAside({ remote, start }: Chunk, range: Range): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = new Uint8Array(range.end - range.start);
+    let filled = 0;
+    await this.#enter();
+    try {
+      await remote.fetch({ start: start + range.start, end: start + range.end }, (piece) => {
+        bytes.set(piece, filled);
+        filled += piece.length;
+        this.#traffic.add(piece.length, "network");
+      });
+    } finally {
+      this.#leave();
+    }
+    return bytes;
+  }
+
+  release(): void {
+    this.#recent.clear();
+    this.#recentBytes = 0;
+  }
+
+  async #fetch(path: string, chunk: Chunk, part: PartialChunk | undefined): Promise<Uint8Array<ArrayBuffer>> {
+    const { remote, start } = chunk;
+    const bytes = new Uint8Array(chunk.bytes);
+    let filled = part?.read(bytes) ?? 0;
+    this.#traffic.add(filled, "cache");
+    for (let again = false; ; again = true) {
+      const range = { start: start + filled, end: start + chunk.bytes };
+      const take = (piece: Uint8Array<ArrayBuffer>): void => {
+        bytes.set(piece, filled);
+        part?.write(piece, filled);
+        filled += piece.length;
+        this.#traffic.add(piece.length, "network");
+      };
+      await remote.fetch(range, take, again);
+      const found = chunk.sha256 === undefined ? undefined : await sha256(bytes);
+      if (found === chunk.sha256) {
+        break;
+      }
+      part?.restart();
+      filled = 0;
+      if (again) {
+        throw hashMismatch(path, chunk.index, chunk.sha256 ?? "", found ?? "");
+      }
+    }
+    await part?.finish();
+    this.#remember(path, chunk, bytes);
+    return bytes;
+  }
+
+  #remember(path: string, chunk: Chunk, bytes: Uint8Array<ArrayBuffer>): void {
+    const name = nameOf(path, chunk);
+    if (this.#recent.has(name)) {
+      return;
+    }
+    this.#recent.set(name, bytes);
+    this.#recentBytes += bytes.length;
+    for (const [oldest, { length }] of this.#recent) {
+      if (this.#recentBytes <= RECENT_BYTES) {
+        break;
+      }
+      this.#recent.delete(oldest);
+      this.#recentBytes -= length;
+    }
+  }
+
+  async #enter(): Promise<void> {
+    if (this.#running >= PARALLEL_CHUNKS) {
+      await new Promise<void>((turn) => this.#waiting.push(turn));
+    } else {
+      this.#running += 1;
+    }
+  }
+
+  /** Hands the place on, or gives it up. */
+  #leave(): void {
+    const next = this.#waiting.shift();
+    if (next) {
+      next();
+    } else {
+      this.#running -= 1;
+    }
+  }
+}
+
+/** Reads spans of one file. */
+export class ChunkedFile {
+  readonly #layout: ChunkLayout;
+  readonly #reader: ChunkReader;
+  readonly #coming = new Map<number, Promise<Uint8Array<ArrayBuffer>>>();
+  /** Ends of the spans that are going to be read, by their starts: a span may be planned again. */
+  readonly #planned = new Map<number, number>();
+  /** Until the host is known to do ranges, one chunk is asked for after the other, in the order of the reads. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(layout: ChunkLayout, reader: ChunkReader) {
+    this.#layout = layout;
+    this.#reader = reader;
+  }
+
+  get bytes(): number {
+    return this.#layout.bytes;
+  }
+
+  /** Notes a span that is going to be read. */
+  plan(span: Range): void {
+    this.#planned.set(span.start, Math.max(span.end, this.#planned.get(span.start) ?? 0));
+  }
+
+  /** Stores the chunks of a span, where there is a store that can keep them. */
+  async fetch(start: number, end: number): Promise<void> {
+    const { chunkBytes } = this.#layout;
+    if (!this.#reader.stores) {
+      return;
+    }
+    for (let index = Math.floor(start / chunkBytes); index * chunkBytes < end; index++) {
+      const chunk = this.#layout.chunk(index);
+      if (chunk.key !== undefined && !(await this.#reader.isStored(chunk))) {
+        await this.#chunk(index);
+      }
+    }
+  }
+
+  async read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+    const { path, bytes, chunkBytes } = this.#layout;
+    if (end > bytes) {
+      throw fileTruncated(path, end, bytes);
+    }
+    const [first, last] = [Math.floor(start / chunkBytes), Math.ceil(end / chunkBytes) - 1];
+    if (first === last) {
+      const within = { start: start - first * chunkBytes, end: end - first * chunkBytes };
+      if (this.#isAside(first, { start, end })) {
+        return this.#readAside(first, within);
+      }
+      const chunk = this.#chunk(first);
+      this.#bringAhead(last);
+      return (await chunk).subarray(within.start, within.end);
+    }
+    const span = new Uint8Array(end - start);
+    let next = first;
+    const copyChunks = async (): Promise<void> => {
+      while (next <= last) {
+        const index = next++;
+        const at = index * chunkBytes;
+        const chunk = await this.#chunk(index);
+        span.set(chunk.subarray(Math.max(start - at, 0), end - at), Math.max(at - start, 0));
+      }
+    };
+    // Without a store the chunks of a read come before those of the next one, as a host without ranges sends them.
+    const atOnce = this.#reader.stores ? STORED_CHUNKS_OF_READ : last - first + 1;
+    const copying = Array.from({ length: atOnce }, copyChunks);
+    if (last - first < CHUNKS_AHEAD) {
+      this.#bringAhead(last);
+    }
+    await Promise.all(copying);
+    return span;
+  }
+
+  async #chunk(index: number): Promise<Uint8Array<ArrayBuffer>> {
+    try {
+      return await this.#begin(index);
+    } finally {
+      // A failure too was of this read: the next one tries anew.
+      this.#coming.delete(index);
+    }
+  }
+
+  /** Begins what is going to be read after a chunk; what fails of it says so when it is read. */
+  #bringAhead(last: number): void {
+    const { bytes, chunkBytes } = this.#layout;
+    for (let index = last + 1; index <= last + CHUNKS_AHEAD && index * chunkBytes < bytes; index++) {
+      const chunk = { start: index * chunkBytes, end: (index + 1) * chunkBytes };
+      if (this.#isPlanned(chunk)) {
+        this.#begin(index).catch(() => undefined);
+      }
+    }
+  }
+
+  #begin(index: number): Promise<Uint8Array<ArrayBuffer>> {
+    let coming = this.#coming.get(index);
+    if (!coming) {
+      coming = this.#bring(this.#layout.chunk(index), this.#turn);
+      this.#coming.set(index, coming);
+      this.#turn = Promise.allSettled([this.#turn, coming]);
+    }
+    return coming;
+  }
+
+  async #bring(chunk: Chunk, turn: Promise<unknown>): Promise<Uint8Array<ArrayBuffer>> {
+    const { path } = this.#layout;
+    const kept = await this.#reader.kept(path, chunk);
+    if (kept) {
+      return kept;
+    }
+    if (!chunk.remote.ranged) {
+      await Promise.race([turn, chunk.remote.foundRanged]);
+      await this.#keepWhatPasses(chunk);
+    }
+    return this.#reader.download(path, chunk);
+  }
+
+  /** Without ranges all that lies before a chunk comes along: it is stored rather than asked for again later. */
+  async #keepWhatPasses({ index, remote, start }: Chunk): Promise<void> {
+    const { path, chunkBytes } = this.#layout;
+    if (!this.#reader.stores || remote.streamsAt === undefined || remote.streamsAt > start) {
+      return;
+    }
+    for (let before = index - Math.floor((start - remote.streamsAt) / chunkBytes); before < index; before++) {
+      const passing = this.#layout.chunk(before);
+      if (!(await this.#reader.kept(path, passing))) {
+        await this.#reader.download(path, passing);
+      }
+    }
+  }
+
+  #isAside(index: number, { start, end }: Range): boolean {
+    const { remote, sha256 } = this.#layout.chunk(index);
+    return (
+      sha256 === undefined &&
+      remote.ranged === true &&
+      end - start <= ASIDE_BYTES &&
+      this.#planned.size > 0 &&
+      !this.#isPlanned({ start, end })
+    );
+  }
+
+  #isPlanned({ start, end }: Range): boolean {
+    return [...this.#planned].some(([from, to]) => from < end && start < to);
+  }
+
+  async #readAside(index: number, range: Range): Promise<Uint8Array<ArrayBuffer>> {
+    const chunk = this.#layout.chunk(index);
+    const kept = await this.#reader.kept(this.#layout.path, chunk);
+    return kept ? kept.subarray(range.start, range.end) : this.#reader.fetchAside(chunk, range);
+  }
+}
+
+function nameOf(path: string, { index }: Chunk): string {
+  return `${index} ${path}`;
+}
+
+/** The chunks of a file that is one file on its host too. */
+export function plainLayout(
+  path: string,
+  bytes: number,
+  chunkBytes: number,
+  remote: HttpFile,
+  keys: readonly string[] | undefined,
+): ChunkLayout {
+  return {
+    path,
+    bytes,
+    chunkBytes,
+    chunk: (index) => ({
+      index,
+      bytes: chunkLength({ bytes, chunkBytes }, index),
+      remote,
+      start: index * chunkBytes,
+      key: keys?.[index],
+      sha256: undefined,
+    }),
+  };
+}
