@@ -204,7 +204,7 @@ fn damaged_parts_are_named() {
         fs::write(part(path), &whole[..whole.len() - 1]).unwrap();
         failed(&generate(&out, &clip, &[]), "file_truncated", &["parts/"]);
         fs::remove_file(part(path)).unwrap();
-        failed(&generate(&out, &clip, &[]), "file_missing", &["parts/"]);
+        failed(&generate(&out, &clip, &[]), "read_failed", &["parts/"]);
         fs::write(part(path), &whole).unwrap();
     }
     succeeded(&generate(&out, &clip, &[]));

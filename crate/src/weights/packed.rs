@@ -71,7 +71,15 @@ impl PackedSource {
     async fn read_part(&self, file: &ManifestFile, range: Range<u64>) -> Result<Vec<u8>> {
         let part_bytes = self.manifest.part_bytes;
         let before = range.start / part_bytes * part_bytes;
-        exactly(&*self.folder, self.part(file, range.start)?, range.start - before..range.end - before).await
+        let part = self.part(file, range.start)?;
+        match exactly(&*self.folder, part, range.start - before..range.end - before).await {
+            // The file itself is one that the model has.
+            Err(Error::FileMissing { .. }) => {
+                let reason = format!("its part {part} is missing; copy it again");
+                Err(Error::ReadFailed { path: file.path.clone(), reason })
+            }
+            other => other,
+        }
     }
 
     /// The part that has byte `at`.
@@ -195,6 +203,6 @@ mod tests {
         memory.files.remove("p/1");
         let source = open(memory);
         assert_eq!(block_on(source.read("f", 8192..8200)).unwrap_err().code(), "file_truncated");
-        assert_eq!(block_on(source.read("f", 4096..4100)).unwrap_err().code(), "file_missing");
+        assert_eq!(block_on(source.read("f", 4096..4100)).unwrap_err().code(), "read_failed");
     }
 }
