@@ -16,13 +16,24 @@ import { serve } from "./static.mjs";
 const [model = "", memory] = process.argv.slice(2);
 const scratch = await mkdtemp(join(tmpdir(), "kinetoscope-full-size-"));
 await writeFile(join(scratch, "index.html"), "<!doctype html><title>full size</title>");
-const server = await serve({
-  "/": scratch,
-  "/model/": model,
-  "/lib/": fileURLToPath(new URL("../dist-lib", import.meta.url)),
-});
+const server = await serve(
+  {
+    "/": scratch,
+    "/model/": model,
+    "/lib/": fileURLToPath(new URL("../dist-lib", import.meta.url)),
+  },
+  {
+    // Only isolated pages are told their memory.
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-embedder-policy": "require-corp",
+  },
+);
 const profile = join(scratch, "profile");
-const context = await chromium.launchPersistentContext(profile, { executablePath, args });
+const context = await chromium.launchPersistentContext(profile, {
+  executablePath,
+  // Memory is measured at once, not at the next collection of garbage.
+  args: [...args, "--enable-blink-features=ForceEagerMeasureMemory"],
+});
 try {
   for (const visit of ["first visit, from the network", "second visit, from this device"]) {
     const page = await context.newPage();
@@ -91,6 +102,12 @@ async function run(/** @type {number | undefined} */ memory) {
   found["planned"] = stages
     .map((/** @type {any} */ s) => `${s.stage} ${(s.totalBytes / 1e6).toFixed(0)} MB (${s.weights})`)
     .join(", ");
+  const measure = async () => (await /** @type {any} */ (performance).measureUserAgentSpecificMemory()).bytes;
+  const empty = await measure();
+  let most = empty;
+  const watch = setInterval(async () => {
+    most = Math.max(most, await measure());
+  }, 500);
   let last;
   const onProgress = (/** @type {any} */ progress) => (last = progress);
   const { result: model, took } = await seconds("load", () => load("/model/", { ...options, onProgress }));
@@ -102,6 +119,9 @@ async function run(/** @type {number | undefined} */ memory) {
   found["memory"] = `device ${(device / 1e6).toFixed(0)} MB, wasm ${(worker / 1e6).toFixed(0)} MB`;
   const latents = await session.latents();
   found["latents"] = latents.every((/** @type {number} */ v) => Number.isFinite(v)) ? "finite" : "NOT FINITE";
+  clearInterval(watch);
+  found["JavaScript's heap, buffers and wasm, at most above the empty page"] =
+    `${((most - empty) / 1e6).toFixed(0)} MB`;
   await session.close();
   model.dispose();
   return found;

@@ -21,12 +21,14 @@ const TYPES = {
  * Serves folders under prefixes, such as `{ "/": "dist", "/golden/": "../tests/golden" }`; the longest prefix wins.
  * A handler put into `handlers` under a whole path answers that path instead.
  * @param {Record<string, string>} folders
+ * @param {Record<string, string>} always Headers of every answer.
  */
-export async function serve(folders) {
+export async function serve(folders, always = {}) {
   const prefixes = Object.keys(folders).sort((a, b) => b.length - a.length);
   /** @type {Map<string, Handler>} */
   const handlers = new Map();
   const server = createServer((request, response) => {
+    Object.entries(always).forEach(([name, value]) => response.setHeader(name, value));
     const path = decodeURIComponent(new URL(request.url ?? "/", "http://localhost").pathname);
     const handler = handlers.get(path);
     if (handler) {

@@ -179,9 +179,9 @@ impl Gpu {
     /// Bytes that preparing a recording adds: residents that have no memory yet, but for those that are `absent`, and the program's own.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// As [`Plan::measure`].
     pub fn bytes_to_prepare(&self, recording: &Recording, absent: &dyn Fn(u64) -> bool) -> Result<u64> {
-        let plan = Plan::new(recording, &self.limits)?;
+        let plan = Plan::measure(recording, &self.limits)?;
         let residents = self.residents.borrow();
         let missing = plan.residents.iter().filter(|t| !residents.contains_key(&t.id()) && !absent(t.id()));
         Ok(missing.map(buffer_bytes).sum::<u64>() + plan.temporary_bytes + plan.uniform_bytes)

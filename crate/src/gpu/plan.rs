@@ -43,6 +43,18 @@ impl Plan {
     /// [`Error::DeviceTooSmall`] when a tensor is larger than a buffer can be, or an operation cannot be split below the binding
     /// limit.
     pub fn new(recording: &Recording, limits: &Limits) -> Result<Self> {
+        Self::make(recording, limits, true)
+    }
+
+    /// As [`Plan::new`], but without the dispatches, of which a large clip has a million where they are kept short: for the bytes alone.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn measure(recording: &Recording, limits: &Limits) -> Result<Self> {
+        Self::make(recording, limits, false)
+    }
+
+    fn make(recording: &Recording, limits: &Limits, keeps_dispatches: bool) -> Result<Self> {
         let mut plan = Self {
             dispatches: Vec::new(),
             uniforms: Vec::new(),
@@ -61,10 +73,12 @@ impl Plan {
             for dispatch in lower(op, limits)? {
                 let uniforms = dispatch.uniforms(limits)?;
                 plan.uniform_bytes += uniform_slot(&uniforms, limits);
-                plan.uniforms.push(uniforms);
                 let bound = dispatch.bindings.iter().map(|b| b.place(limits).0);
                 plan.largest_binding = bound.map(|b| b.end - b.start).fold(plan.largest_binding, u64::max);
-                plan.dispatches.push(dispatch);
+                if keeps_dispatches {
+                    plan.uniforms.push(uniforms);
+                    plan.dispatches.push(dispatch);
+                }
             }
             plan.ends.push(plan.dispatches.len());
         }

@@ -194,7 +194,7 @@ impl Device<'_> {
         let (temporary_bytes, uniform_bytes, largest_binding, largest_buffer) = match self.limits {
             None => (recording.live_bytes(), 0, 0, 0),
             Some(limits) => {
-                let plan = Plan::new(recording, limits)?;
+                let plan = Plan::measure(recording, limits)?;
                 (plan.temporary_bytes, plan.uniform_bytes, plan.largest_binding, plan.largest_buffer)
             }
         };

@@ -278,7 +278,8 @@ export class ChunkedFile {
     if (!coming) {
       coming = this.#bring(this.#layout.chunk(index), this.#turn);
       this.#coming.set(index, coming);
-      this.#turn = Promise.allSettled([this.#turn, coming]);
+      // Without their values: the last promise would hold every chunk there ever was.
+      this.#turn = Promise.allSettled([this.#turn, coming]).then(() => undefined);
     }
     return coming;
   }
