@@ -251,7 +251,8 @@ fn folders_in_use_are_left_alone() {
     fs::remove_file(out.join("letter.txt")).unwrap();
     succeeded(&run(&out, &[]));
     failed(&run(&out, &[]), "write_failed", &["--force"]);
-    // Over another packing: the parts that are not needed any more go.
+    // Over another packing: the parts that are not needed any more go, and those of one that was interrupted.
+    fs::write(out.join("parts/transformer-0000-0.bin"), "left").unwrap();
     succeeded(&run(&out, &["--force", "--transformer", "f16"]));
     let listed: usize = manifest(&out).files.iter().map(|file| file.parts.len()).sum();
     assert_eq!(files(&out).len(), listed + 1);

@@ -1,4 +1,5 @@
 //! The command line: the same pipeline as in the browser, on a native GPU or on the CPU.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod args;
 mod convert;
