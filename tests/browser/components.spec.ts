@@ -106,7 +106,7 @@ test("a clip is planned before anything is loaded", async ({
       { source, clip, options },
     );
   const advice = await plan({}, { device: "webgpu" });
-  expect(advice.obstacle).toBeNull();
+  expect(advice.obstacle).toBeUndefined();
   expect(advice.plan?.stages.map(({ stage }) => stage)).toEqual([
     "text",
     "context",
@@ -123,8 +123,10 @@ test("a clip is planned before anything is loaded", async ({
     { width: 256, height: 256 },
     { device: "webgpu", memory: enough },
   );
-  expect(large.plan).toBeNull();
-  expect(large.obstacle?.what).toContain("decode");
+  if (!large.obstacle) {
+    throw new Error("four times the pixels fit into the same memory");
+  }
+  expect(large.obstacle.what).toContain("decode");
   expect(large.alternatives.length).toBeGreaterThan(0);
   for (const { width, height, frames, peakBytes } of large.alternatives) {
     expect(peakBytes).toBeLessThanOrEqual(enough);

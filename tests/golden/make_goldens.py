@@ -21,6 +21,7 @@ from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, UniPCMu
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from safetensors.torch import save_file
 
+from blocks import blocks
 from cases import CASES, GOLDEN, REPOSITORY, SMALL, Clip
 from modes import modes
 from names import names
@@ -285,6 +286,7 @@ SHARED = {
     "quantised": lambda: write_tensors(GOLDEN / "quantised.safetensors", quantised_values()),
     "shapes": lambda: write_json(GOLDEN / "shapes.json", shapes()),
     "single_files": single_files,
+    "blocks": lambda: write_tensors(GOLDEN / "blocks.safetensors", blocks(quantised.load, sample)),
     "schedules": lambda: write_json(GOLDEN / "schedules.json", schedules()),
     "clean": lambda: write_json(
         GOLDEN / "clean.json", [{"input": text, "output": prompt_clean(text)} for text in CLEAN]

@@ -14,12 +14,27 @@ use crate::{Error, Result};
 pub struct Advice {
     /// Bytes of weights to be read, by component.
     pub download: BTreeMap<String, u64>,
-    /// What the clip takes, where it can be made.
-    pub plan: Option<ClipPlan>,
-    /// What stands in its way, where it cannot.
-    pub obstacle: Option<Obstacle>,
-    /// The nearest clips that can be made.
-    pub alternatives: Vec<Alternative>,
+    /// Whether it can be made.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// Whether a clip can be made.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Verdict {
+    /// It can.
+    Fits {
+        /// What it takes.
+        plan: ClipPlan,
+    },
+    /// The device is too small for it.
+    TooLarge {
+        /// What stands in its way.
+        obstacle: Obstacle,
+        /// The nearest clips that can be made.
+        alternatives: Vec<Alternative>,
+    },
 }
 
 /// What a device has too little of.
@@ -71,9 +86,7 @@ impl Advice {
         };
         let download = architecture.weights.file_bytes();
         let obstacle = match plan(options)? {
-            Ok(plan) => {
-                return Ok(Self { download, plan: Some(plan), obstacle: None, alternatives: Vec::new() });
-            }
+            Ok(plan) => return Ok(Self { download, verdict: Verdict::Fits { plan } }),
             Err(obstacle) => obstacle,
         };
         let [width, height] = architecture.configs.size(options)?;
@@ -105,7 +118,7 @@ impl Advice {
             alternatives.extend(largest(most, |n| alternative(fewer(n)))?);
             alternatives.extend(largest(steps.saturating_sub(1), |n| alternative(smaller(n)))?);
         }
-        Ok(Self { download, plan: None, obstacle: Some(obstacle), alternatives })
+        Ok(Self { download, verdict: Verdict::TooLarge { obstacle, alternatives } })
     }
 }
 
@@ -141,15 +154,18 @@ mod tests {
     fn what_does_not_fit_comes_with_what_does() {
         let architecture = Architecture::assumed(shipped_configs()).unwrap();
         let options = GenerateOptions { width: Some(128), height: Some(96), ..Default::default() };
-        let advice =
-            |memory| Advice::new(&architecture, &options, Some(&Limits::GUARANTEED), memory).unwrap();
-        let all = advice(None).plan.unwrap();
+        let verdict = |options: &GenerateOptions, memory| {
+            Advice::new(&architecture, options, Some(&Limits::GUARANTEED), memory).unwrap().verdict
+        };
+        let Verdict::Fits { plan: all } = verdict(&options, None) else { panic!("no limit is too small") };
         // Half of what is needed when only the stage's own weights are there.
         let least = all.stages.iter().map(|s| s.total_bytes - s.weight_bytes).max().unwrap();
-        let found = advice(Some(least / 2));
-        assert!(found.plan.is_none() && found.obstacle.is_some_and(|o| o.allowed == least / 2));
-        assert!(!found.alternatives.is_empty());
-        for other in found.alternatives {
+        let Verdict::TooLarge { obstacle, alternatives } = verdict(&options, Some(least / 2)) else {
+            panic!("half of it is enough")
+        };
+        assert_eq!(obstacle.allowed, least / 2);
+        assert!(!alternatives.is_empty());
+        for other in alternatives {
             assert!(other.peak_bytes <= least / 2);
             assert!(
                 other.frames < all.frames && other.width == 128 || other.width < 128 && other.height < 96
@@ -160,9 +176,8 @@ mod tests {
                 frames: Some(other.frames),
                 ..options.clone()
             };
-            let plan =
-                Advice::new(&architecture, &again, Some(&Limits::GUARANTEED), Some(least / 2)).unwrap().plan;
-            assert_eq!(plan.unwrap().peak_bytes, other.peak_bytes);
+            let Verdict::Fits { plan } = verdict(&again, Some(least / 2)) else { panic!("it does not fit") };
+            assert_eq!(plan.peak_bytes, other.peak_bytes);
         }
     }
 }

@@ -20,7 +20,7 @@ mod residency;
 mod session;
 mod stages;
 
-pub use advice::{Advice, Alternative, Obstacle};
+pub use advice::{Advice, Alternative, Obstacle, Verdict};
 pub use architecture::{Architecture, Configs};
 pub use film::{Film, TimedPrompt, Window, windows};
 pub use given::{Edit, Footage, Given, Mask, Timeline};

@@ -57,7 +57,12 @@ impl Pieces {
             None => Umt5Config::infer(open(source, text_encoder_files, &mut opened).await?)?,
         };
         let vae_config = config(source, WanVaeConfig::PATH).await?;
-        let vae = WanVaeConfig::of(open(source, vae_files, &mut opened).await?, vae_config.as_deref())?;
+        let vae = match (open(source, vae_files, &mut opened).await, &vae_config) {
+            (Ok(component), json) => WanVaeConfig::of(component, json.as_deref())?,
+            // Configs alone are enough to plan by.
+            (Err(Error::FileMissing { .. }), Some(json)) => WanVaeConfig::parse(WanVaeConfig::PATH, json)?,
+            (Err(error), _) => return Err(error),
+        };
         let scheduler = match config(source, SchedulerConfig::PATH).await? {
             Some(json) => SchedulerConfig::parse(SchedulerConfig::PATH, &json)?,
             None => SchedulerConfig::infer(&transformer),

@@ -33,16 +33,23 @@ export interface EngineInfo {
 }
 
 /** Whether a clip can be made, known before any weights are read. */
-export interface Advice {
+export type Advice = {
   /** Bytes of weights to be read, by component. */
   download: Record<string, number>;
-  /** What the clip takes; null where it does not fit. */
-  plan: ClipPlan | null;
-  /** What the device has too little of; null where the clip fits. */
-  obstacle: { what: string; needed: number; allowed: number } | null;
-  /** The nearest clips that fit. */
-  alternatives: { width: number; height: number; frames: number; peakBytes: number }[];
-}
+} & (
+  | {
+      /** What the clip takes. */
+      plan: ClipPlan;
+      obstacle?: undefined;
+    }
+  | {
+      plan?: undefined;
+      /** What the device has too little of. */
+      obstacle: { what: string; needed: number; allowed: number };
+      /** The nearest clips that fit. */
+      alternatives: { width: number; height: number; frames: number; peakBytes: number }[];
+    }
+);
 
 /** Bytes of the weights read so far. */
 export interface LoadProgress {

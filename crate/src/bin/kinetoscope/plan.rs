@@ -1,14 +1,14 @@
 //! `kinetoscope plan`.
 
-use kinetoscope::Result;
 use kinetoscope::gpu::Limits;
-use kinetoscope::pipeline::{Architecture, Clip, ClipPlan};
+use kinetoscope::pipeline::{Advice, Alternative, Architecture, Clip, Obstacle, Verdict};
+use kinetoscope::{Error, Result};
 use pollster::block_on;
 use serde_json::json;
 
 use super::args::PlanArgs;
 
-/// Prints what a clip takes.
+/// Prints what a clip takes, or the nearest clips that the device can make.
 ///
 /// # Errors
 /// Those of the pipeline; the nearest possible size is in the message.
@@ -19,9 +19,22 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     let max_binding = args.max_binding.unwrap_or(guaranteed.max_binding);
     // A device that binds more has buffers as large.
     let limits = Limits { max_binding, max_buffer: guaranteed.max_buffer.max(max_binding), ..guaranteed };
-    let plan = ClipPlan::new(&architecture, &clip, Some(&limits), None, args.memory.most)?;
-    let download = architecture.weights.file_bytes();
-    let wall = plan.stages.iter().max_by_key(|stage| stage.total_bytes).map_or("", |stage| stage.stage);
+    let advice = Advice::new(&architecture, &args.clip.options(), Some(&limits), args.memory.most)?;
+    let Advice { download, verdict } = advice;
+    let plan = match verdict {
+        Verdict::Fits { plan } => plan,
+        Verdict::TooLarge { obstacle: Obstacle { what, needed, allowed }, alternatives } => {
+            if args.json {
+                println!("{}", json!({ "download": download, "alternatives": alternatives }));
+            } else {
+                for Alternative { width, height, frames, peak_bytes } in alternatives {
+                    println!("{width}x{height}, {frames} frames would fit, with {}", mebibytes(peak_bytes));
+                }
+            }
+            return Err(Error::DeviceTooSmall { what, needed, allowed });
+        }
+    };
+    let wall = plan.wall().map_or("", |stage| stage.stage);
     if args.json {
         let mut json = json!(plan);
         if let Some(fields) = json.as_object_mut() {
