@@ -443,6 +443,14 @@ fn a_plan_reads_headers_only() {
     let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(plan["peakBytes"].as_u64() > plan["weightBytes"].as_u64());
     assert_eq!(plan["stages"].as_array().unwrap().len(), 4);
+    // What is downloaded of each component is in the file; the wall is the stage with the peak.
+    let file =
+        fs::metadata(repository().join("models/small/transformer/diffusion_pytorch_model.gguf")).unwrap();
+    let download = plan["download"]["transformer"].as_u64().unwrap();
+    assert!(download > file.len() * 9 / 10 && download < file.len(), "{download}");
+    let wall =
+        plan["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == plan["wall"]).unwrap();
+    assert_eq!(wall["totalBytes"], plan["peakBytes"]);
     let less = plan["peakBytes"].as_u64().unwrap() - 1;
     let turns = kinetoscope(&["plan", "--json", "--width", "128", "--memory", &less.to_string()]);
     succeeded(&turns);

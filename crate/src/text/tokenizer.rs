@@ -1,5 +1,6 @@
 //! The text encoder's tokenizer, from the folder's `tokenizer.json`; from a GGUF file see [`super::GgufTokenizer`].
 
+use super::charsmap::checked_charsmap;
 use super::prompt_clean;
 use crate::error::{Error, Result};
 use serde::Deserialize;
@@ -88,8 +89,8 @@ impl TextTokenizer {
     }
 }
 
-/// Finds what the `tokenizers` crate would panic on: broken JSON, a character map that cannot be decoded, a template of
-/// special tokens that it does not define. A map whose trie is damaged inside is not found.
+/// Finds what the `tokenizers` crate would panic on: broken JSON, a character map that cannot be decoded or is damaged
+/// inside, a template of special tokens that it does not define.
 fn check(tokenizer_json: &[u8]) -> std::result::Result<(), String> {
     #[derive(Deserialize)]
     struct Document {
@@ -102,27 +103,22 @@ fn check(tokenizer_json: &[u8]) -> std::result::Result<(), String> {
     [document.normalizer, document.post_processor, document.decoder].iter().flatten().try_for_each(check_part)
 }
 
-/// A normalizer, post-processor or decoder and those inside of it.
+/// A normalizer, post-processor or decoder and those inside of it. What a part is shows in its fields: with a type that nobody knows it is taken
+/// for whatever it looks like.
 fn check_part(part: &Value) -> std::result::Result<(), String> {
-    match part.get("type").and_then(Value::as_str) {
-        Some("Precompiled") => {
-            serde_json::from_str::<Precompiled>(&part.to_string()).map_err(|e| e.to_string())?;
+    if part.get("precompiled_charsmap").is_some()
+        || part.get("type").is_some_and(|kind| kind == "Precompiled")
+    {
+        let map = part.get("precompiled_charsmap").and_then(Value::as_str).unwrap_or_default();
+        checked_charsmap(&base64::decode(map).map_err(|e| e.to_string())?)?;
+        serde_json::from_str::<Precompiled>(&part.to_string()).map_err(|e| e.to_string())?;
+    }
+    for piece in ["single", "pair"].iter().filter_map(|template| part.get(template)?.as_array()).flatten() {
+        let id = piece.get("SpecialToken").and_then(|token| token.get("id")?.as_str());
+        if let Some(id) = id.filter(|&id| part.get("special_tokens").is_none_or(|all| all.get(id).is_none()))
+        {
+            return Err(format!("the template of its post-processor uses {id}, which it does not define"));
         }
-        Some("TemplateProcessing") => {
-            for piece in
-                ["single", "pair"].iter().filter_map(|template| part.get(template)?.as_array()).flatten()
-            {
-                let id = piece.get("SpecialToken").and_then(|token| token.get("id")?.as_str());
-                if let Some(id) =
-                    id.filter(|&id| part.get("special_tokens").is_none_or(|all| all.get(id).is_none()))
-                {
-                    return Err(format!(
-                        "the template of its post-processor uses {id}, which it does not define"
-                    ));
-                }
-            }
-        }
-        _ => {}
     }
     match part {
         Value::Array(parts) => parts.iter().try_for_each(check_part),
@@ -226,12 +222,20 @@ mod tests {
         for (from, to) in [
             ("\"precompiled_charsmap\": \"", "\"precompiled_charsmap\": \"?"),
             ("\"precompiled_charsmap\"", "\"charsmap\""),
+            // A trie of gigabytes.
+            ("\"precompiled_charsmap\": \"AAQAAAAg", "\"precompiled_charsmap\": \"AAtrueQA"),
             ("\"special_tokens\": {", "\"special_tokens\": {}, \"others\": {"),
         ] {
             assert!(text.contains(from));
             let broken = text.replace(from, to);
             let error = TextTokenizer::from_bytes(broken.as_bytes(), TextTokenizer::PATH).unwrap_err();
             assert_eq!(error.code(), "file_invalid", "{to}");
+            // The template is one whatever its type is called.
+            let unknown = broken.replace("\"TemplateProcessing\"", "\"Unknown\"");
+            assert_eq!(
+                TextTokenizer::from_bytes(unknown.as_bytes(), "t").unwrap_err().code(),
+                "file_invalid"
+            );
         }
     }
 }

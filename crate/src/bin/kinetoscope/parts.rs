@@ -23,8 +23,6 @@ const UNFINISHED: &str = "parts/unfinished";
 pub struct PartsFolder {
     folder: PathBuf,
     files: Vec<ManifestFile>,
-    /// The manifest that was there.
-    old: Option<Manifest>,
 }
 
 impl PartsFolder {
@@ -39,8 +37,8 @@ impl PartsFolder {
             Err(error) => return Err(failed(folder, &error)),
         };
         let json = fs::read(folder.join(Manifest::PATH)).ok();
-        let old = json.and_then(|json| Manifest::parse(Manifest::PATH, &json).ok());
-        let ours = old.is_some() || names.iter().all(|name| name == PARTS);
+        let packed = json.is_some_and(|json| Manifest::parse(Manifest::PATH, &json).is_ok());
+        let ours = packed || names.iter().all(|name| name == PARTS);
         let refusal = match (names.is_empty(), ours, force) {
             (true, ..) | (_, true, true) => None,
             (_, true, false) => Some("it holds a packed model; --force writes over it"),
@@ -51,7 +49,7 @@ impl PartsFolder {
         }
         let parts = folder.join(PARTS);
         fs::create_dir_all(&parts).map_err(|error| failed(&parts, &error))?;
-        Ok(Self { folder: folder.to_owned(), files: Vec::new(), old })
+        Ok(Self { folder: folder.to_owned(), files: Vec::new() })
     }
 
     /// Begins the file `path` of the model's folder; `name` begins the names of its parts.
@@ -66,7 +64,7 @@ impl PartsFolder {
         }
     }
 
-    /// Writes the manifest, and removes what the one before it needed and this one does not.
+    /// Writes the manifest, and removes the parts that it does not name: of a model that was here before, or of a packing that was interrupted.
     ///
     /// # Errors
     /// [`Error::WriteFailed`].
@@ -97,15 +95,14 @@ impl PartsFolder {
         let unfinished = self.folder.join(UNFINISHED);
         fs::write(&unfinished, json).map_err(|error| failed(&unfinished, &error))?;
         fs::rename(&unfinished, &path).map_err(|error| failed(&path, &error))?;
-        let needed: HashSet<&String> = manifest.files.iter().flat_map(|file| &file.parts).collect();
-        let old = self.old.iter().flat_map(|old| &old.files).flat_map(|file| &file.parts);
-        for part in old.filter(|part| !needed.contains(part)) {
-            let path = self.folder.join(part);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(failed(&path, &error));
-                }
-                _ => {}
+        let needed: HashSet<&str> =
+            manifest.files.iter().flat_map(|file| &file.parts).map(String::as_str).collect();
+        let parts = self.folder.join(PARTS);
+        for entry in fs::read_dir(&parts).map_err(|error| failed(&parts, &error))? {
+            let path = entry.map_err(|error| failed(&parts, &error))?.path();
+            let name = path.file_name().map(|name| format!("{PARTS}/{}", name.to_string_lossy()));
+            if name.is_some_and(|name| name.ends_with(".bin") && !needed.contains(name.as_str())) {
+                fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
             }
         }
         Ok(manifest)

@@ -37,8 +37,10 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     let wall = plan.wall().map_or("", |stage| stage.stage);
     if args.json {
         let mut json = json!(plan);
-        json["download"] = json!(download);
-        json["wall"] = json!(wall);
+        if let Some(fields) = json.as_object_mut() {
+            fields.insert("download".into(), json!(download));
+            fields.insert("wall".into(), json!(wall));
+        }
         println!("{json}");
         return Ok(());
     }

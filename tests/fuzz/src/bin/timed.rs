@@ -1,6 +1,9 @@
 //! Runs a target for some seconds on mutations of the repository's own files, without libFuzzer and on any toolchain.
 //!
 //!     cargo run --release --bin timed -- TARGET SECONDS [SEED]
+//!     cargo run --release --bin timed -- TARGET FILE
+//!
+//! The second form runs one input, such as one that was found.
 //!
 //! Every allocation is counted. The program ends with status 1, and the input in `artifacts/`, at the first panic, at the first input that takes more
 //! than ten seconds, and at the first that has more allocated at once than [`allowed`] for its length.
@@ -192,6 +195,9 @@ fn fail(target: &str, data: &[u8], what: &str) -> ! {
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let target = arguments.first().and_then(|name| TARGETS.into_iter().find(|(known, _)| known == name));
+    if let (Some((_, target)), Some(Ok(data))) = (target, arguments.get(1).map(fs::read)) {
+        return target(&data);
+    }
     let (Some(target), Some(seconds)) = (target, arguments.get(1).and_then(|text| text.parse().ok())) else {
         let names: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
         eprintln!("timed TARGET SECONDS [SEED]; targets: {}", names.join(", "));
