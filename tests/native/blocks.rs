@@ -2,9 +2,11 @@
 //! in the same files (`tests/golden/blocks.py`).
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod compare;
 mod models;
 mod program;
 
+use compare::relative;
 use kinetoscope::CancelFlag;
 use kinetoscope::executor::DeviceChoice;
 use kinetoscope::gpu::GpuOptions;
@@ -18,14 +20,6 @@ use safetensors::SafeTensors;
 const TOLERANCE: f64 = 2e-3;
 
 const FORMATS: [&str; 8] = ["f16", "bf16", "q8_0", "q6_k", "q5_k", "q4_k", "q4_1", "q4_0"];
-
-/// RMS of the difference over RMS.
-fn relative(found: &[f32], expected: &[f32]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let sum = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
-    let difference = sum(&mut found.iter().zip(expected).map(|(f, e)| f64::from(f - e)));
-    (difference / sum(&mut expected.iter().map(|&e| f64::from(e)))).sqrt()
-}
 
 #[test]
 fn every_number_format_gives_what_diffusers_computes() {

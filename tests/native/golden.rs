@@ -5,10 +5,12 @@
 //! 1e-4, which also tells the tanh GELU from the exact one.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod compare;
 mod models;
 
 use std::path::{Path, PathBuf};
 
+use compare::{relative, worst};
 use kinetoscope::CancelFlag;
 use kinetoscope::config::Solver;
 use kinetoscope::executor::DeviceChoice;
@@ -68,24 +70,6 @@ fn tensor(path: &Path, name: &str) -> Vec<f32> {
         }
         other => panic!("{name} is {other:?}"),
     }
-}
-
-/// RMS of the difference over RMS.
-fn relative(found: &[f32], expected: &[f32]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let sum = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
-    let difference = sum(&mut found.iter().zip(expected).map(|(f, e)| f64::from(f - e)));
-    (difference / sum(&mut expected.iter().map(|&e| f64::from(e)))).sqrt()
-}
-
-fn worst(found: &[f32], expected: &[f32]) -> f32 {
-    assert_eq!(found.len(), expected.len());
-    // A NaN must not pass for small.
-    found
-        .iter()
-        .zip(expected)
-        .map(|(f, e)| (f - e).abs())
-        .fold(0.0, |a, b| if b > a || b.is_nan() { b } else { a })
 }
 
 fn run(name: &str, choice: DeviceChoice, tolerance: f64) {

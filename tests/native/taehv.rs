@@ -4,10 +4,13 @@
 //! frames.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod compare;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use compare::{relative, worst};
 use kinetoscope::config::{TaehvConfig, WanVaeConfig};
 use kinetoscope::executor::{DeviceChoice, Executor};
 use kinetoscope::gpu::GpuOptions;
@@ -55,21 +58,6 @@ fn tensor(path: &str, name: &str) -> (Vec<f32>, Vec<usize>) {
         other => panic!("{name} is {other:?}"),
     };
     (values, view.shape().to_vec())
-}
-
-/// RMS of the difference over RMS.
-fn relative(found: &[f32], expected: &[f32]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let sum = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
-    let difference = sum(&mut found.iter().zip(expected).map(|(f, e)| f64::from(f - e)));
-    (difference / sum(&mut expected.iter().map(|&e| f64::from(e)))).sqrt()
-}
-
-fn worst(found: &[f32], expected: &[f32]) -> f32 {
-    assert_eq!(found.len(), expected.len());
-    let differences = found.iter().zip(expected).map(|(f, e)| (f - e).abs());
-    // A NaN must not pass for small.
-    differences.fold(0.0, |a, b| if b > a || b.is_nan() { b } else { a })
 }
 
 /// A golden pipeline with the tiny autoencoder in place of its VAE; its config.json there or not.
