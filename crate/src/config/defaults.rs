@@ -101,8 +101,8 @@ mod tests {
     fn shipped_model() {
         let found = GenerationDefaults::parse(PATH, &shipped(PATH)).unwrap();
         assert_eq!((found.width, found.height, found.frames), (64, 64, 17));
-        assert_eq!((found.max_sequence_length, found.steps), (40, 12));
-        assert_eq!((found.fps, found.guidance_scale, found.shift), (12.0, 4.0, None));
+        assert_eq!((found.max_sequence_length, found.steps), (40, 4));
+        assert_eq!((found.fps, found.guidance_scale, found.shift), (12.0, 1.0, None));
     }
 
     #[test]

@@ -235,9 +235,9 @@ mod tests {
             class: Some(Solver::UniPc),
             num_train_timesteps: 1000,
             shift: 2.0,
-            solver_order: 2,
+            solver_order: 1,
             solver_type: UniPcBasis::Bh2,
-            disable_corrector: vec![],
+            disable_corrector: vec![0, 1, 2, 3],
         };
         assert_eq!(found, expected);
     }
