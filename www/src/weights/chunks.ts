@@ -185,8 +185,10 @@ export class ChunkedFile {
   readonly #layout: ChunkLayout;
   readonly #reader: ChunkReader;
   readonly #coming = new Map<number, Promise<Uint8Array<ArrayBuffer>>>();
-  /** Ends of the spans that are going to be read, by their starts: a span may be planned again. */
-  readonly #planned = new Map<number, number>();
+  /** What is going to be read. */
+  #planned: readonly Range[] = [];
+  /** Whether anything ever was. */
+  #announced = false;
   /** Until the host is known to do ranges, one chunk is asked for after the other, in the order of the reads. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -199,9 +201,13 @@ export class ChunkedFile {
     return this.#layout.bytes;
   }
 
-  /** Notes a span that is going to be read. */
-  plan(span: Range): void {
-    this.#planned.set(span.start, Math.max(span.end, this.#planned.get(span.start) ?? 0));
+  /**
+   * Takes note of what is going to be read, and of nothing else: what is brought ahead and then not read would stay in
+   * memory.
+   */
+  plan(spans: readonly Range[]): void {
+    this.#planned = spans;
+    this.#announced ||= spans.length > 0;
   }
 
   /** Stores the chunks of a span, where there is a store that can keep them. */
@@ -317,13 +323,13 @@ export class ChunkedFile {
       sha256 === undefined &&
       remote.ranged === true &&
       end - start <= ASIDE_BYTES &&
-      this.#planned.size > 0 &&
+      this.#announced &&
       !this.#isPlanned({ start, end })
     );
   }
 
   #isPlanned({ start, end }: Range): boolean {
-    return [...this.#planned].some(([from, to]) => from < end && start < to);
+    return this.#planned.some((span) => span.start < end && start < span.end);
   }
 
   async #readAside(index: number, range: Range): Promise<Uint8Array<ArrayBuffer>> {

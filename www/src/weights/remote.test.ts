@@ -122,6 +122,17 @@ describe("a host with ranges", () => {
     expect(host.ranges.length).toBe(3);
   });
 
+  it("forgets what was planned before: nobody would take what is brought of it", async () => {
+    const files = source();
+    await files.size("w");
+    files.plan([{ path: "w", start: 0, end: 28_000 }]);
+    files.plan([{ path: "w", start: 0, end: 10 }]);
+    await Promise.resolve();
+    await files.read("w", 0, 10);
+    await new Promise((settled) => setTimeout(settled, 50));
+    expect(host.ranges).toEqual([first]);
+  });
+
   it("calls a file that ends early truncated", async () => {
     const error = await errorOf(source().read("vae/weights", 299_990, 300_010));
     expect(error.code).toBe("file_truncated");

@@ -42,10 +42,10 @@ abstract class RemoteSource implements ByteSource {
   }
 
   plan(spans: readonly Span[]): void {
-    for (const span of spans) {
+    for (const [path, opened] of this.#files) {
       // Only what was opened is planned; a file that could not be says so when it is read.
-      void this.#files.get(span.path)?.then(
-        (file) => file.plan(span),
+      void opened.then(
+        (file) => file.plan(spans.filter((span) => span.path === path)),
         () => undefined,
       );
     }

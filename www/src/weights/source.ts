@@ -53,7 +53,7 @@ export interface ByteSource {
   read(path: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
   /** Has a span kept on this device, where what comes from the network is; nothing is done where it is not. */
   fetch(path: string, start: number, end: number): Promise<void>;
-  /** Takes note of spans that are going to be read. */
+  /** Takes note of the spans that are going to be read next, and forgets what was planned before. */
   plan(spans: readonly Span[]): void;
   /** Takes note that everything the model needs has been read. */
   markComplete(): Promise<void>;
