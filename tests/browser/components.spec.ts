@@ -1,10 +1,5 @@
 /** Components of different places, plans before a load, and little memory, in Chromium. */
-import type {
-  Advice,
-  ClipOptions,
-  ModelSource,
-  PlanOptions,
-} from "../../www/src/index.js";
+import type { Advice, ClipOptions, ModelSource, PlanOptions } from "../../www/src/index.js";
 import { expect, test } from "./fixtures.js";
 import {
   RELATIVE_TOLERANCE,
@@ -25,18 +20,12 @@ const files = "golden/wan21/files/";
 
 /** The latents after the last step, as diffusers has them. */
 function expectedLatents(): Float32Array {
-  const steps = tensor(
-    readSafetensors(new URL("wan21/golden.safetensors", goldens)),
-    "steps",
-  );
+  const steps = tensor(readSafetensors(new URL("wan21/golden.safetensors", goldens)), "steps");
   return steps.slice(-(steps.length / call.steps));
 }
 
 for (const device of ["webgpu", "cpu"] as const) {
-  test(`a model of single files on ${device} is what diffusers computes`, async ({
-    page,
-    server,
-  }) => {
+  test(`a model of single files on ${device} is what diffusers computes`, async ({ page, server }) => {
     server.handlers.clear();
     await page.goto(`${server.url}blank/`);
     const at = (path: string): string => new URL(path, server.url).href;
@@ -56,16 +45,11 @@ for (const device of ["webgpu", "cpu"] as const) {
         options: { device },
         clip: clipOptions(call),
       });
-      expect(relativeError(floats(latents), expectedLatents())).toBeLessThan(
-        RELATIVE_TOLERANCE,
-      );
+      expect(relativeError(floats(latents), expectedLatents())).toBeLessThan(RELATIVE_TOLERANCE);
     }
   });
 
-  test(`weights that have no room together on ${device} take turns`, async ({
-    page,
-    server,
-  }) => {
+  test(`weights that have no room together on ${device} take turns`, async ({ page, server }) => {
     server.handlers.clear();
     await page.goto(`${server.url}blank/`);
     const source = new URL(folder, server.url).href;
@@ -86,17 +70,11 @@ for (const device of ["webgpu", "cpu"] as const) {
   });
 }
 
-test("a clip is planned before anything is loaded", async ({
-  page,
-  server,
-}) => {
+test("a clip is planned before anything is loaded", async ({ page, server }) => {
   server.handlers.clear();
   await page.goto(`${server.url}blank/`);
   const source = new URL("models/small/", server.url).href;
-  const plan = (
-    clip: Partial<ClipOptions>,
-    options: PlanOptions,
-  ): Promise<Advice> =>
+  const plan = (clip: Partial<ClipOptions>, options: PlanOptions): Promise<Advice> =>
     page.evaluate(
       async ({ source, clip, options }) => {
         const path = "/lib/index.js";
@@ -107,22 +85,11 @@ test("a clip is planned before anything is loaded", async ({
     );
   const advice = await plan({}, { device: "webgpu" });
   expect(advice.obstacle).toBeUndefined();
-  expect(advice.plan?.stages.map(({ stage }) => stage)).toEqual([
-    "text",
-    "context",
-    "step",
-    "decode",
-  ]);
-  const all = Object.values(advice.download).reduce(
-    (sum, bytes) => sum + bytes,
-    0,
-  );
+  expect(advice.plan?.stages.map(({ stage }) => stage)).toEqual(["text", "context", "step", "decode"]);
+  const all = Object.values(advice.download).reduce((sum, bytes) => sum + bytes, 0);
   expect(all).toBeGreaterThan(6e6);
   const enough = advice.plan?.peakBytes ?? 0;
-  const large = await plan(
-    { width: 256, height: 256 },
-    { device: "webgpu", memory: enough },
-  );
+  const large = await plan({ width: 256, height: 256 }, { device: "webgpu", memory: enough });
   if (!large.obstacle) {
     throw new Error("four times the pixels fit into the same memory");
   }
@@ -130,10 +97,7 @@ test("a clip is planned before anything is loaded", async ({
   expect(large.alternatives.length).toBeGreaterThan(0);
   for (const { width, height, frames, peakBytes } of large.alternatives) {
     expect(peakBytes).toBeLessThanOrEqual(enough);
-    const again = await plan(
-      { width, height, frames },
-      { device: "webgpu", memory: enough },
-    );
+    const again = await plan({ width, height, frames }, { device: "webgpu", memory: enough });
     expect(again.plan?.peakBytes).toBe(peakBytes);
   }
 });
@@ -145,11 +109,7 @@ interface Make {
 }
 
 /** Runs in the page: loads, makes a clip's latents, and says what was planned for it. */
-async function make({
-  source,
-  options,
-  clip,
-}: Make): Promise<{ latents: string; peak: number }> {
+async function make({ source, options, clip }: Make): Promise<{ latents: string; peak: number }> {
   const path = "/lib/index.js";
   const { load } = (await import(path)) as Library;
   const model = await load(source, { ...options, cache: false });
@@ -161,11 +121,7 @@ async function make({
   while (await session.nextFrames());
   await session.close();
   model.dispose();
-  const bytes = new Uint8Array(
-    latents.buffer,
-    latents.byteOffset,
-    latents.byteLength,
-  );
+  const bytes = new Uint8Array(latents.buffer, latents.byteOffset, latents.byteLength);
   return {
     latents: btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join("")),
     peak: peakBytes,

@@ -111,10 +111,10 @@ test("a model that is not there is an error", async ({ kinetoscope, page, server
 });
 
 test("a missing file is named, and another try finds it", async ({ kinetoscope, page, server }) => {
-  const file = "/models/small/vae/config.json";
+  const file = "/models/small/tokenizer/tokenizer.json";
   server.handlers.set(file, (_, response) => response.writeHead(404).end());
   await page.goto(onWebGpu(server.url));
-  await expect(kinetoscope.alert).toContainText("vae/config.json is missing");
+  await expect(kinetoscope.alert).toContainText("tokenizer/tokenizer.json is missing");
   server.handlers.delete(file);
   await kinetoscope.alert.getByRole("button", { name: "Try again" }).click();
   await kinetoscope.ready();
