@@ -11,16 +11,16 @@ use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{FutureExt, LocalBoxFuture};
 use kinetoscope::executor::{DeviceChoice, Executor};
 use kinetoscope::gpu::GpuOptions;
-use kinetoscope::pipeline::{Footage, GenerateOptions, Given, Model, Session};
+use kinetoscope::pipeline::{Footage, GenerateOptions, Given, Model};
 use kinetoscope::weights::Source;
 use kinetoscope::weights::source::FolderSource;
 use kinetoscope::{CancelFlag, Result};
 use models::{executor, load};
 use pollster::block_on;
-use tiny::TINY;
+use tiny::{TINY, finish};
 
 fn options() -> GenerateOptions {
     let picture = Footage { width: 64, height: 32, rgb: (0..64 * 32 * 3).map(|i| i as u8).collect() };
@@ -41,19 +41,10 @@ fn within(choice: DeviceChoice, memory: Option<u64>) -> (Rc<Executor>, Rc<Model>
     (executor.clone(), load(TINY, executor))
 }
 
-fn frames(session: &mut Session) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while let Some(event) = block_on(session.next_frames()).unwrap() {
-        bytes.extend(event.rgba);
-    }
-    bytes
-}
-
 fn clip(model: &Rc<Model>) -> Vec<u8> {
     let mut session = model.session(&options(), &CancelFlag::new()).unwrap();
     block_on(session.encode()).unwrap();
-    while block_on(session.step()).unwrap().is_some() {}
-    frames(&mut session)
+    finish(&mut session)
 }
 
 /// From all that is needed downwards, until it is said to be too little.
@@ -105,7 +96,7 @@ fn clips_in_turns_share_a_device_that_has_room_for_neither_whole() {
             sessions.iter_mut().for_each(|session| assert!(block_on(session.step()).unwrap().is_some()));
         }
         for session in &mut sessions {
-            assert!(frames(session) == expected, "{choice:?}");
+            assert!(finish(session) == expected, "{choice:?}");
         }
     }
 }
@@ -129,6 +120,46 @@ impl Source for Cancelling {
             None => {}
         }
         self.folder.read(path, range)
+    }
+}
+
+/// The tiny model's folder, which gives some reads and then no more.
+struct Stalling {
+    folder: FolderSource,
+    reads: Cell<usize>,
+}
+
+impl Source for Stalling {
+    fn size<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<u64>> {
+        self.folder.size(path)
+    }
+
+    fn read<'a>(&'a self, path: &'a str, range: Range<u64>) -> LocalBoxFuture<'a, Result<Vec<u8>>> {
+        match self.reads.get().checked_sub(1) {
+            Some(left) => self.reads.set(left),
+            None => return Box::pin(std::future::pending()),
+        }
+        self.folder.read(path, range)
+    }
+}
+
+/// Weights that were on their way when nobody waited for them any more are taken off the device again.
+#[test]
+fn a_load_that_is_given_up_leaves_nothing() {
+    let folder = FolderSource::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(TINY));
+    for choice in [DeviceChoice::Cpu, DeviceChoice::WebGpu] {
+        let mut most = 0;
+        for reads in 0..30 {
+            let executor = executor(choice, &GpuOptions::default());
+            let source = Rc::new(Stalling { folder: folder.clone(), reads: Cell::new(reads) });
+            let (never, mut silent) = (CancelFlag::new(), |_| {});
+            let mut load = Box::pin(Model::load(source, executor.clone(), &never, &mut silent));
+            let waits = (&mut load).now_or_never().is_none();
+            most = most.max(executor.allocated_bytes());
+            drop(load);
+            assert!(!waits || executor.allocated_bytes() == 0, "{choice:?}, {reads} reads");
+        }
+        assert!(most > 0, "{choice:?}: no load came as far as to weights");
     }
 }
 

@@ -10,12 +10,12 @@ use std::rc::Rc;
 use kinetoscope::config::Solver;
 use kinetoscope::executor::DeviceChoice;
 use kinetoscope::gpu::GpuOptions;
-use kinetoscope::pipeline::{Edit, Footage, GenerateOptions, Given, Mask, Model, Session};
+use kinetoscope::pipeline::{Edit, Footage, GenerateOptions, Given, Mask, Model};
 use kinetoscope::weights::source::FolderSource;
 use kinetoscope::{CancelFlag, Error};
 use models::{executor, load};
 use pollster::block_on;
-use tiny::{TINY, models};
+use tiny::{TINY, finish, models};
 
 fn options() -> GenerateOptions {
     GenerateOptions {
@@ -27,16 +27,6 @@ fn options() -> GenerateOptions {
         guidance: Some(3.0),
         ..GenerateOptions::default()
     }
-}
-
-/// Makes the rest of the clip and gives its bytes.
-fn finish(session: &mut Session) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while block_on(session.step()).unwrap().is_some() {}
-    while let Some(event) = block_on(session.next_frames()).unwrap() {
-        bytes.extend(event.rgba);
-    }
-    bytes
 }
 
 fn whole_clip(model: &Rc<Model>) -> Vec<u8> {

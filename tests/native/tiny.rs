@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use kinetoscope::executor::DeviceChoice;
 use kinetoscope::gpu::GpuOptions;
-use kinetoscope::pipeline::Model;
+use kinetoscope::pipeline::{Model, Session};
+use pollster::block_on;
 
 use crate::models::{executor, load};
 
@@ -16,4 +17,15 @@ pub const TINY: &str = "tests/golden/wan22/pipeline";
 pub fn models() -> [Rc<Model>; 2] {
     [DeviceChoice::Cpu, DeviceChoice::WebGpu]
         .map(|choice| load(TINY, executor(choice, &GpuOptions::default())))
+}
+
+/// Makes the rest of the clip and gives its bytes.
+#[allow(dead_code, reason = "every test binary uses its own part")]
+pub fn finish(session: &mut Session) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while block_on(session.step()).unwrap().is_some() {}
+    while let Some(event) = block_on(session.next_frames()).unwrap() {
+        bytes.extend(event.rgba);
+    }
+    bytes
 }

@@ -101,11 +101,12 @@ impl Advice {
         };
         // Given frames have the size of the clip, so that another size or length is another request: nothing is offered then.
         let free = options.given.is_empty() && options.edit.is_none();
-        let alternative = |asked: GenerateOptions| -> Result<Option<Alternative>> {
-            let Some(plan) = plan(&asked)?.ok() else { return Ok(None) };
+        // What the other options do not allow, such as a prompt from a moment on that a shorter clip has not, is no alternative either.
+        let alternative = |asked: GenerateOptions| {
+            let plan = plan(&asked).ok()?.ok()?;
             let frames = asked.frames.unwrap_or(plan.frames);
             let ClipPlan { width, height, peak_bytes, .. } = plan;
-            Ok(Some(Alternative { width, height, frames, peak_bytes }))
+            Some(Alternative { width, height, frames, peak_bytes })
         };
         let fewer = |latent_frames: usize| of(width, height, (latent_frames - 1) * stride + 1);
         let side = |side: usize, of: usize, steps: usize| (side * of / steps / multiple).max(1) * multiple;
@@ -114,25 +115,25 @@ impl Advice {
             |of_steps: usize| of(side(width, of_steps, steps), side(height, of_steps, steps), frames);
         let mut alternatives = Vec::new();
         if free {
-            let most = (frames.saturating_sub(1) / stride + 1).saturating_sub(1);
-            alternatives.extend(largest(most, |n| alternative(fewer(n)))?);
-            alternatives.extend(largest(steps.saturating_sub(1), |n| alternative(smaller(n)))?);
+            let most = frames.saturating_sub(1) / stride;
+            alternatives.extend(largest(most, |n| alternative(fewer(n))));
+            alternatives.extend(largest(steps.saturating_sub(1), |n| alternative(smaller(n))));
         }
         Ok(Self { download, verdict: Verdict::TooLarge { obstacle, alternatives } })
     }
 }
 
 /// What the largest of 1 to `most` gives for which there is something; with less there is something too.
-fn largest<T>(most: usize, of: impl Fn(usize) -> Result<Option<T>>) -> Result<Option<T>> {
+fn largest<T>(most: usize, of: impl Fn(usize) -> Option<T>) -> Option<T> {
     let (mut low, mut high, mut found) = (1, most, None);
     while low <= high {
         let middle = low + (high - low) / 2;
-        match of(middle)? {
+        match of(middle) {
             Some(one) => (found, low) = (Some(one), middle + 1),
             None => high = middle - 1,
         }
     }
-    Ok(found)
+    found
 }
 
 #[cfg(test)]
@@ -144,7 +145,7 @@ mod tests {
     fn the_largest_is_found() {
         for most in 0..20 {
             for bound in 0..22 {
-                let found = largest(most, |n| Ok((n <= bound).then_some(n))).unwrap();
+                let found = largest(most, |n| (n <= bound).then_some(n));
                 assert_eq!(found, Some(most.min(bound)).filter(|n| *n > 0), "{most}, {bound}");
             }
         }

@@ -67,9 +67,7 @@ impl Room {
         if all + other <= memory {
             return Ok(Self::Together);
         }
-        let used: HashMap<u64, u64> =
-            recording.tensors().filter_map(|t| Some((t.id(), bytes(t.id())?))).collect();
-        if used.values().sum::<u64>() + other <= memory {
+        if used_bytes(recording, bytes) + other <= memory {
             return Ok(Self::Turn);
         }
         let parts = parts(recording, bytes, memory.saturating_sub(other) / 2);
@@ -101,14 +99,17 @@ impl Room {
     ) -> u64 {
         match self {
             Self::Together => all,
-            Self::Turn => {
-                let used: HashMap<u64, u64> =
-                    recording.tensors().filter_map(|t| Some((t.id(), bytes(t.id())?))).collect();
-                used.values().sum()
-            }
+            Self::Turn => used_bytes(recording, bytes),
             Self::InParts(parts) => largest_pair(parts),
         }
     }
+}
+
+/// Bytes of the weights that a recording uses.
+fn used_bytes(recording: &Recording, bytes: &dyn Fn(u64) -> Option<u64>) -> u64 {
+    let used: HashMap<u64, u64> =
+        recording.tensors().filter_map(|t| Some((t.id(), bytes(t.id())?))).collect();
+    used.values().sum()
 }
 
 /// A recording in parts of at most `most` bytes of weights, but no more than are good for reading ahead; at least an operation each.
@@ -261,14 +262,10 @@ impl Residency {
         if specs.is_empty() {
             return Ok(());
         }
-        let outcome = load_weights(&specs, &*self.source, &self.executor, cancel, on_progress).await;
-        for spec in &specs {
-            match outcome {
-                Ok(()) => _ = self.present.borrow_mut().insert(spec.tensor.id()),
-                Err(_) => self.executor.release(&spec.tensor),
-            }
-        }
-        outcome
+        let loading = Loading { residency: self, specs };
+        load_weights(&loading.specs, &*self.source, &self.executor, cancel, on_progress).await?;
+        loading.finish();
+        Ok(())
     }
 
     /// Frees all weights but these.
@@ -278,6 +275,28 @@ impl Residency {
             if present.remove(&spec.tensor.id()) {
                 self.executor.release(&spec.tensor);
             }
+        }
+    }
+}
+
+/// Weights on their way to the device. They are taken off it again unless all arrive: the load may fail, or nobody may wait for it any
+/// more.
+struct Loading<'a> {
+    residency: &'a Residency,
+    specs: Vec<WeightSpec>,
+}
+
+impl Loading<'_> {
+    fn finish(mut self) {
+        let ids = self.specs.drain(..).map(|spec| spec.tensor.id());
+        self.residency.present.borrow_mut().extend(ids);
+    }
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        for spec in &self.specs {
+            self.residency.executor.release(&spec.tensor);
         }
     }
 }

@@ -37,7 +37,8 @@ impl Block {
             .zip(bytes.chunks_exact(self.bytes()));
         let mut nests = nests.chunks_exact_mut(nest_bytes.max(1));
         for ((quants, scales), block) in sections {
-            self.block_to_device(block, quants, scales);
+            self.quants_to_device(block, quants);
+            self.scales_to_device(block, scales);
             if let Some(nest) = nests.next() {
                 let [scale, offset] = self.outer(block);
                 nest.copy_from_slice(&word(scale, offset));
@@ -56,56 +57,45 @@ impl Block {
         }
     }
 
-    fn block_to_device(self, block: &[u8], quants: &mut [u8], scales: &mut [u8]) {
+    fn quants_to_device(self, block: &[u8], out: &mut [u8]) {
         let rest = |at: usize| block.get(at..).unwrap_or_default();
         match self {
-            Self::Q8_0 => {
-                quants.copy_from_slice(rest(2));
-                scales.copy_from_slice(&word(half(block, 0), f16::ZERO));
-            }
-            Self::Q4_0 => {
-                centre(rest(2), quants);
-                scales.copy_from_slice(&word(half(block, 0), f16::ZERO));
-            }
-            Self::Q4_1 => {
-                centre(rest(4), quants);
-                scales.copy_from_slice(&word(half(block, 0), half(block, 2)));
-            }
-            Self::Q5_0 | Self::Q5_1 | Self::Q6K => {
-                let (from, offset) = match self {
-                    Self::Q5_0 => (-16, f16::ZERO),
-                    Self::Q5_1 => (0, half(block, 2)),
-                    _ => (-32, f16::ZERO),
+            Self::Q4_0 => centre(rest(2), out),
+            Self::Q4_1 => centre(rest(4), out),
+            Self::Q4K => pair_up(rest(16), out),
+            Self::Q8_0 => out.copy_from_slice(rest(2)),
+            Self::Q5_0 | Self::Q5_1 | Self::Q5K | Self::Q6K => {
+                let middle = match self {
+                    Self::Q5_0 => 16,
+                    Self::Q6K => 32,
+                    _ => 0,
                 };
                 self.each_quant(block, |index, quant| {
-                    if let Some(out) = quants.get_mut(index) {
-                        *out = (quant.cast_signed() + from).cast_unsigned();
+                    if let Some(out) = out.get_mut(index) {
+                        *out = (quant.cast_signed() - middle).cast_unsigned();
                     }
                 });
-                match self {
-                    Self::Q6K => {
-                        for (out, scale) in scales.chunks_exact_mut(4).zip(rest(192)) {
-                            out.copy_from_slice(&word(
-                                f16::from_f32(f32::from(scale.cast_signed())),
-                                f16::ZERO,
-                            ));
-                        }
-                    }
-                    _ => scales.copy_from_slice(&word(half(block, 0), offset)),
-                }
             }
+        }
+    }
+
+    fn scales_to_device(self, block: &[u8], out: &mut [u8]) {
+        let rest = |at: usize| block.get(at..).unwrap_or_default();
+        match self {
+            Self::Q4_0 | Self::Q5_0 | Self::Q8_0 => {
+                out.copy_from_slice(&word(half(block, 0), f16::ZERO));
+            }
+            Self::Q4_1 | Self::Q5_1 => out.copy_from_slice(&word(half(block, 0), half(block, 2))),
             Self::Q4K | Self::Q5K => {
-                for (part, out) in scales.chunks_exact_mut(4).enumerate() {
+                for (part, out) in out.chunks_exact_mut(4).enumerate() {
                     let (scale, offset) = part_scales(rest(4), part);
                     out.copy_from_slice(&word(f16::from_f32(scale.into()), f16::from_f32(offset.into())));
                 }
-                match self {
-                    Self::Q4K => pair_up(rest(16), quants),
-                    _ => self.each_quant(block, |index, quant| {
-                        if let Some(out) = quants.get_mut(index) {
-                            *out = quant;
-                        }
-                    }),
+            }
+            Self::Q6K => {
+                for (out, scale) in out.chunks_exact_mut(4).zip(rest(192)) {
+                    let scale = f16::from_f32(scale.cast_signed().into());
+                    out.copy_from_slice(&word(scale, f16::ZERO));
                 }
             }
         }

@@ -61,7 +61,9 @@ pub async fn exists(source: &dyn Source, path: &str) -> Result<bool> {
 }
 
 /// The bytes of `range`; a source that gives fewer or more is not believed.
-pub(super) async fn exactly(source: &dyn Source, path: &str, range: Range<u64>) -> Result<Vec<u8>> {
+///
+/// Fails as [`Source::read`] does.
+pub async fn exactly(source: &dyn Source, path: &str, range: Range<u64>) -> Result<Vec<u8>> {
     let expected = range.end.saturating_sub(range.start);
     let bytes = source.read(path, range.clone()).await?;
     let found = bytes.len() as u64;

@@ -1,9 +1,9 @@
 //! A tensor from one number format to another, some megabytes at a time.
 
-use std::ops::Range;
 use std::thread;
 
 use kinetoscope::weights::quantise::quantise;
+use kinetoscope::weights::source::exactly;
 use kinetoscope::weights::{FileDtype, FileTensor, Source, TensorLocation};
 use kinetoscope::{Error, Result};
 
@@ -36,7 +36,7 @@ impl Conversion<'_> {
         let location = self.location;
         let scale = match &self.tensor.scale {
             Some(scale) => {
-                let bytes = read(source, &scale.path, scale.range.clone()).await?;
+                let bytes = exactly(source, &scale.path, scale.range.clone()).await?;
                 self.check_finite(&scale.dtype, &bytes, 0)?;
                 scale.dtype.to_f32(&bytes).first().copied()
             }
@@ -51,7 +51,7 @@ impl Conversion<'_> {
                 return Err(self.unreadable());
             };
             let begin = location.range.start + before;
-            let bytes = read(source, &location.path, begin..begin + length).await?;
+            let bytes = exactly(source, &location.path, begin..begin + length).await?;
             self.check_finite(&location.dtype, &bytes, start)?;
             match scale.is_none() && location.dtype == self.target {
                 true => take(&bytes, length)?,
@@ -109,18 +109,4 @@ impl Conversion<'_> {
             found: self.location.dtype.name().to_owned(),
         }
     }
-}
-
-/// The bytes of `range`, all of them.
-///
-/// # Errors
-/// What the source reports.
-pub async fn read(source: &dyn Source, path: &str, range: Range<u64>) -> Result<Vec<u8>> {
-    let expected = range.end - range.start;
-    let bytes = source.read(path, range).await?;
-    if bytes.len() as u64 == expected {
-        return Ok(bytes);
-    }
-    let reason = format!("{expected} bytes were asked for, {} came", bytes.len());
-    Err(Error::ReadFailed { path: path.to_owned(), reason })
 }

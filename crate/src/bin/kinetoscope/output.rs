@@ -95,7 +95,8 @@ impl Output {
     }
 }
 
-fn failed(path: &Path, reason: &dyn ToString) -> Error {
+/// The error of what cannot be written.
+pub fn failed(path: &Path, reason: &dyn ToString) -> Error {
     Error::WriteFailed { path: path.display().to_string(), reason: reason.to_string() }
 }
 

@@ -10,14 +10,14 @@ use kinetoscope::config::{
 use kinetoscope::pipeline::Architecture;
 use kinetoscope::text::TextTokenizer;
 use kinetoscope::weights::gguf_writer::{GgufTensor, gguf_header};
-use kinetoscope::weights::source::{exists, read_all};
+use kinetoscope::weights::source::{exactly, exists, read_all};
 use kinetoscope::weights::{FileDtype, FileTensor, ManifestComponent, Packing, Source, TensorLocation};
 use kinetoscope::{Error, Result};
 use pollster::block_on;
 use serde_json::{Map, Value};
 
 use super::args::PackArgs;
-use super::convert::{Conversion, read};
+use super::convert::Conversion;
 use super::generate::{BYTES, progress};
 use super::parts::PartsFolder;
 
@@ -188,7 +188,7 @@ async fn copy(
     for start in (0..size).step_by(COPY_BYTES as usize) {
         let range = start..size.min(start + COPY_BYTES);
         bar.inc(range.end - range.start);
-        file.write(&read(source, path, range).await?)?;
+        file.write(&exactly(source, path, range).await?)?;
     }
     file.finish()
 }

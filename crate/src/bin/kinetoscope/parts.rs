@@ -10,6 +10,8 @@ use kinetoscope::weights::{Manifest, ManifestComponent, ManifestFile};
 use kinetoscope::{Error, Result};
 use serde_json::{Map, Value};
 
+use super::output::failed;
+
 const CHUNK_BYTES: usize = 4 << 20;
 const PART_BYTES: u64 = 32 << 20;
 
@@ -178,8 +180,4 @@ impl PartsFile<'_> {
         self.folder.files.push(self.file);
         Ok(bytes)
     }
-}
-
-fn failed(path: &Path, error: &std::io::Error) -> Error {
-    Error::WriteFailed { path: path.display().to_string(), reason: error.to_string() }
 }

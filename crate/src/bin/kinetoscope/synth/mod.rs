@@ -17,6 +17,7 @@ use pollster::block_on;
 
 use super::args::SynthArgs;
 use super::generate::{BYTES, progress};
+use super::output::failed;
 use super::pack::{ggml_architecture, gguf_path};
 use random::Weights;
 
@@ -102,8 +103,4 @@ fn write(
 fn taken(path: &Path) -> Error {
     let reason = "it is there already: choose a new folder".to_owned();
     Error::WriteFailed { path: path.display().to_string(), reason }
-}
-
-fn failed(path: &Path, error: &std::io::Error) -> Error {
-    Error::WriteFailed { path: path.display().to_string(), reason: error.to_string() }
 }
