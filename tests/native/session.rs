@@ -68,6 +68,53 @@ fn guidance_in_an_interval_and_every_mode_twice() {
     }
 }
 
+/// A step without a pass moves the latents by what the transformer last made plus their own way since; Euler's steps show what that was.
+#[test]
+fn steps_without_a_pass_go_on_with_what_the_last_one_added() {
+    for model in models() {
+        let options = |step_cache| GenerateOptions {
+            steps: Some(12),
+            solver: Some(Solver::Euler),
+            step_cache,
+            ..options()
+        };
+        let clip = |step_cache| {
+            let mut session = model.session(&options(step_cache), &CancelFlag::new()).unwrap();
+            block_on(session.encode()).unwrap();
+            let mut latents = vec![block_on(session.latents()).unwrap()];
+            let mut events = Vec::new();
+            while let Some(event) = block_on(session.step()).unwrap() {
+                events.push(event);
+                latents.push(block_on(session.latents()).unwrap());
+            }
+            (latents, events)
+        };
+        let (every, _) = clip(None);
+        let (never, events) = clip(Some(1e-9));
+        assert!(every == never && events.iter().all(|event| !event.cached));
+
+        let (latents, events) = clip(Some(1.0));
+        let cached: Vec<usize> =
+            events.iter().filter(|event| event.cached).map(|event| event.index).collect();
+        assert!(cached.len() > 4 && cached.iter().all(|index| (3..11).contains(index)), "{cached:?}");
+        let mut pass = (&latents[0], Vec::new());
+        for (index, pair) in latents.windows(2).enumerate() {
+            let after = events.get(index + 1).map_or(0.0, |event| event.sigma);
+            let step = (after - events[index].sigma) as f32;
+            let velocity: Vec<f32> = pair[1].iter().zip(&pair[0]).map(|(b, a)| (b - a) / step).collect();
+            if !events[index].cached {
+                pass = (&pair[0], velocity);
+                continue;
+            }
+            for (i, found) in velocity.iter().enumerate() {
+                let expected = pair[0][i] + pass.1[i] - pass.0[i];
+                // Latents of a few units lose 1e-6 to rounding, which dividing by a step of 0.05 makes 2e-5.
+                assert!((found - expected).abs() < 2e-4, "step {index}: {found} and {expected}");
+            }
+        }
+    }
+}
+
 #[test]
 fn calls_in_the_wrong_order_are_refused_and_do_no_harm() {
     for model in models() {

@@ -9,13 +9,16 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chromium } from "@playwright/test";
-import { args, executablePath } from "./chromium.mjs";
 import { serve } from "./static.mjs";
+import { visit } from "./visit.mjs";
 
 const [model = "", memory] = process.argv.slice(2);
 const scratch = await mkdtemp(join(tmpdir(), "kinetoscope-full-size-"));
-await writeFile(join(scratch, "index.html"), "<!doctype html><title>full size</title>");
+const given = memory === undefined ? "undefined" : String(Number(memory));
+await writeFile(
+  join(scratch, "index.html"),
+  `<!doctype html><script type="module">(${run})(${given})</script>`,
+);
 const server = await serve(
   {
     "/": scratch,
@@ -29,33 +32,36 @@ const server = await serve(
   },
 );
 const profile = join(scratch, "profile");
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath,
-  // Memory is measured at once, not at the next collection of garbage.
-  args: [...args, "--enable-blink-features=ForceEagerMeasureMemory"],
-});
+/** Memory of the page's processes before it loads anything, and the most of it since. */
+let [empty, most] = [NaN, 0];
+const watch = setInterval(async () => {
+  most = Math.max(most, await renderers());
+}, 200);
 try {
-  for (const visit of ["first visit, from the network", "second visit, from this device"]) {
-    const page = await context.newPage();
-    page.setDefaultTimeout(0);
-    page.on("console", (message) => console.log(`  ${message.text()}`));
-    await page.goto(server.url);
-    console.log(visit);
-    const empty = await renderers();
-    let most = empty;
-    const watch = setInterval(async () => {
-      most = Math.max(most, await renderers());
-    }, 200);
-    const found = await page.evaluate(run, memory === undefined ? undefined : Number(memory));
-    clearInterval(watch);
-    for (const [what, value] of Object.entries(found)) {
-      console.log(`  ${what}: ${value}`);
-    }
+  for (const what of ["first visit, from the network", "second visit, from this device"]) {
+    console.log(what);
+    await visit(
+      server,
+      profile,
+      async ({ began, told, failed, finished }) => {
+        if (began) {
+          [empty, most] = [await renderers(), 0];
+        }
+        if (failed) {
+          throw new Error(failed);
+        }
+        if (told) {
+          console.log(`  ${told}`);
+        }
+        return finished === true;
+      },
+      // Memory is measured at once, not at the next collection of garbage.
+      ["--enable-blink-features=ForceEagerMeasureMemory"],
+    );
     console.log(`  most that the page's processes grew by: ${((most - empty) / 1e6).toFixed(0)} MB`);
-    await page.close();
   }
 } finally {
-  await context.close();
+  clearInterval(watch);
   server.close();
   await rm(scratch, { recursive: true });
 }
@@ -83,46 +89,54 @@ async function renderers() {
 
 /** Runs in the page. */
 async function run(/** @type {number | undefined} */ memory) {
-  const path = "/lib/index.js";
-  const { load, plan } = await import(path);
-  const clip = { prompt: "a red ball", width: 128, height: 128, frames: 5, steps: 1, guidance: 1 };
-  const options = { device: "webgpu", ...(memory === undefined ? {} : { memory }) };
-  /** @type {Record<string, string>} */
-  const found = {};
-  const seconds = async (/** @type {string} */ what, /** @type {() => Promise<any>} */ action) => {
-    const began = performance.now();
-    const result = await action();
-    const took = (performance.now() - began) / 1000;
-    found[what] = `${took.toFixed(1)} s`;
-    console.log(`${what}: ${took.toFixed(1)} s`);
-    return { result, took };
-  };
-  const { result: advice } = await seconds("plan", () => plan("/model/", clip, options));
-  const stages = advice.plan?.stages ?? [];
-  found["planned"] = stages
-    .map((/** @type {any} */ s) => `${s.stage} ${(s.totalBytes / 1e6).toFixed(0)} MB (${s.weights})`)
-    .join(", ");
+  const tell = (/** @type {object} */ what) => fetch("/told", { method: "POST", body: JSON.stringify(what) });
+  const say = (/** @type {string} */ told) => tell({ told });
   const measure = async () => (await /** @type {any} */ (performance).measureUserAgentSpecificMemory()).bytes;
-  const empty = await measure();
-  let most = empty;
-  const watch = setInterval(async () => {
-    most = Math.max(most, await measure());
-  }, 500);
-  let last;
-  const onProgress = (/** @type {any} */ progress) => (last = progress);
-  const { result: model, took } = await seconds("load", () => load("/model/", { ...options, onProgress }));
-  found["loaded"] = `${(last.loaded / 1e6).toFixed(0)} MB, ${(last.loaded / 1e6 / took).toFixed(0)} MB/s`;
-  const session = await model.session(clip);
-  await seconds("encode", () => session.encode());
-  await seconds("step", () => session.step());
-  const { device, worker } = await model.memory();
-  found["memory"] = `device ${(device / 1e6).toFixed(0)} MB, wasm ${(worker / 1e6).toFixed(0)} MB`;
-  const latents = await session.latents();
-  found["latents"] = latents.every((/** @type {number} */ v) => Number.isFinite(v)) ? "finite" : "NOT FINITE";
-  clearInterval(watch);
-  found["JavaScript's heap, buffers and wasm, at most above the empty page"] =
-    `${((most - empty) / 1e6).toFixed(0)} MB`;
-  await session.close();
-  model.dispose();
-  return found;
+  try {
+    const path = "/lib/index.js";
+    const { load, plan } = await import(path);
+    const clip = { prompt: "a red ball", width: 128, height: 128, frames: 5, steps: 1, guidance: 1 };
+    const options = { device: "webgpu", ...(memory === undefined ? {} : { memory }) };
+    const empty = await measure();
+    let most = empty;
+    const watch = setInterval(async () => {
+      most = Math.max(most, await measure());
+    }, 500);
+    await tell({ began: true });
+    const timed = async (/** @type {string} */ what, /** @type {() => Promise<any>} */ action) => {
+      const began = performance.now();
+      const result = await action();
+      const took = (performance.now() - began) / 1000;
+      const grown = ((most - empty) / 1e6).toFixed(0);
+      await say(
+        `${what}: ${took.toFixed(1)} s; heap, buffers and wasm so far at most ${grown} MB above the empty page`,
+      );
+      return { result, took };
+    };
+    const { result: advice } = await timed("plan", () => plan("/model/", clip, options));
+    const stages = advice.plan?.stages ?? [];
+    const planned = stages.map(
+      (/** @type {any} */ s) => `${s.stage} ${(s.totalBytes / 1e6).toFixed(0)} MB (${s.weights})`,
+    );
+    await say(`planned: ${planned.join(", ")}`);
+    /** @type {any} */
+    let last;
+    const onProgress = (/** @type {any} */ progress) => (last = progress);
+    const { result: model, took } = await timed("load", () => load("/model/", { ...options, onProgress }));
+    await say(`loaded: ${(last.loaded / 1e6).toFixed(0)} MB, ${(last.loaded / 1e6 / took).toFixed(0)} MB/s`);
+    const session = await model.session(clip);
+    await timed("encode", () => session.encode());
+    await timed("step", () => session.step());
+    const { device, worker } = await model.memory();
+    await say(`memory: device ${(device / 1e6).toFixed(0)} MB, wasm ${(worker / 1e6).toFixed(0)} MB`);
+    const latents = await session.latents();
+    const finite = latents.every((/** @type {number} */ v) => Number.isFinite(v));
+    await say(`latents: ${finite ? "finite" : "NOT FINITE"}`);
+    clearInterval(watch);
+    await session.close();
+    model.dispose();
+    await tell({ finished: true });
+  } catch (thrown) {
+    await tell({ failed: String(thrown) });
+  }
 }

@@ -9,45 +9,45 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chromium } from "@playwright/test";
-import { args, executablePath } from "./chromium.mjs";
 import { serve } from "./static.mjs";
+import { visit } from "./visit.mjs";
 
 const megabytes = Number(process.argv[2] ?? 256);
 const bytes = megabytes * 1_000_000;
 const folder = await mkdtemp(join(tmpdir(), "kinetoscope-bench-"));
 await writeFile(join(folder, "weights"), randomBytes(bytes));
 await writeFile(join(folder, "worker.js"), `(${worker})();`);
-await writeFile(join(folder, "index.html"), "<!doctype html><title>bench</title>");
+await writeFile(join(folder, "index.html"), `<!doctype html><script>(${page})(${bytes})</script>`);
 const server = await serve({
   "/": folder,
   "/lib/": fileURLToPath(new URL("../dist-lib", import.meta.url)),
 });
-// A profile on the disk: one in memory has its private files in memory too.
-const browser = await chromium.launchPersistentContext(join(folder, "profile"), { executablePath, args });
 try {
-  const page = await browser.newPage();
-  await page.goto(server.url);
-  const seconds = await page.evaluate(
-    (bytes) =>
-      new Promise((resolve, reject) => {
-        const worker = new Worker("/worker.js", { type: "module" });
-        worker.onmessage = ({ data }) => resolve(data);
-        worker.onerror = ({ message }) => reject(new Error(message));
-        worker.postMessage(bytes);
-      }),
-    bytes,
-  );
-  const speed = (/** @type {number[]} */ all) =>
-    megabytes / ([...all].sort((a, b) => a - b)[all.length >> 1] ?? NaN);
-  for (const [what, all] of Object.entries(seconds)) {
-    const each = all.map((took) => (megabytes / took).toFixed(0)).join(", ");
-    console.log(`${what.padEnd(38)} ${speed(all).toFixed(0).padStart(6)} MB/s  (${each})`);
-  }
+  await visit(server, join(folder, "profile"), (seconds) => {
+    if (typeof seconds === "string") {
+      throw new Error(seconds);
+    }
+    const speed = (/** @type {number[]} */ all) =>
+      megabytes / ([...all].sort((a, b) => a - b)[all.length >> 1] ?? NaN);
+    for (const [what, all] of Object.entries(seconds)) {
+      const each = all.map((/** @type {number} */ took) => (megabytes / took).toFixed(0)).join(", ");
+      console.log(`${what.padEnd(38)} ${speed(all).toFixed(0).padStart(6)} MB/s  (${each})`);
+    }
+    return true;
+  });
 } finally {
-  await browser.close();
   server.close();
   await rm(folder, { recursive: true });
+}
+
+/** Runs in the page: tells what the worker found, or what went wrong. */
+function page(/** @type {number} */ bytes) {
+  const worker = new Worker("/worker.js", { type: "module" });
+  const tell = (/** @type {unknown} */ what) =>
+    fetch("/told", { method: "POST", body: JSON.stringify(what) });
+  worker.onmessage = ({ data }) => void tell(data);
+  worker.onerror = ({ message }) => void tell(message);
+  worker.postMessage(bytes);
 }
 
 /** Runs in a worker of the page, where the loader runs too. */

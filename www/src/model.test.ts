@@ -75,7 +75,11 @@ class ScriptedWorker implements WorkerPort {
       return { type: "result", id, value: { tokens: 4, truncated: false, dropped: 0, seconds: 1 } };
     } else if (type === "step" && state && state.steps < 2) {
       const index = state.steps++;
-      return { type: "result", id, value: { index, steps: 2, sigma: 1, timestep: 1000, seconds: 2 } };
+      return {
+        type: "result",
+        id,
+        value: { index, steps: 2, sigma: 1, timestep: 1000, cached: false, seconds: 2 },
+      };
     } else if (type === "frames" && state && state.frames < 3) {
       const count = state.frames === 0 ? 1 : 2;
       const rgba = new Uint8ClampedArray(count * 8).map(

@@ -28,6 +28,9 @@ pub struct GenerateOptions {
     pub guidance: Option<f64>,
     /// The sigmas, lowest and highest, between which there is guidance; everywhere if there is none.
     pub guidance_interval: Option<[f64; 2]>,
+    /// Predicted change of the transformer's output, as a share of it, up to which a step goes without a pass
+    /// ([`crate::sampling::StepCache`]): above 0, to 1. Every step has its pass if there is none.
+    pub step_cache: Option<f64>,
     /// Sigmas to go through instead of a grid of `steps`, falling from 1 or less to above 0.
     pub sigmas: Option<Vec<f64>>,
     /// Timestep shift, 0.01 to 100.
@@ -72,6 +75,8 @@ pub struct Clip {
     pub guidance: f64,
     /// The sigmas, lowest and highest, between which there is guidance.
     pub guidance_interval: [f64; 2],
+    /// Predicted change of the transformer's output up to which a step goes without a pass.
+    pub step_cache: Option<f64>,
     /// Tokens that prompts are padded to.
     pub max_tokens: usize,
     /// Seed of the noise.
@@ -137,6 +142,9 @@ impl Clip {
             "two sigmas, the lower one first, 0 to 1",
             format!("{low}, {high}"),
         )?;
+        if let Some(threshold) = options.step_cache {
+            check("stepCache", threshold > 0.0 && threshold <= 1.0, "above 0, to 1", threshold)?;
+        }
         let max_tokens = options.max_tokens.unwrap_or(defaults.max_sequence_length);
         check("maxTokens", (1..=4096).contains(&max_tokens), "1 to 4096", max_tokens)?;
         let scale = configs.vae.scale_factor_spatial;
@@ -172,6 +180,7 @@ impl Clip {
             latents,
             guidance,
             guidance_interval,
+            step_cache: options.step_cache,
             max_tokens,
             seed: options.seed.unwrap_or(0),
             schedule: schedule(options, configs)?,

@@ -105,6 +105,8 @@ impl ClipPlan {
         let decoder_bytes = device_bytes(decoder.tensors().iter().filter(|t| used.contains(&t.id())));
         // Frames are read back one at a time, through a buffer that JavaScript can map.
         let readback = device_bytes(decoder.rgba.first());
+        // What decides on steps without a pass is read back as well.
+        let spared = device_bytes(sampler.reuse.iter().map(|reuse| &reuse.velocity));
         let mut stages = Vec::new();
         if let Some(frames) = clip.encoded_frames() {
             let state = EncoderState::new(architecture, [frames, clip.height, clip.width]);
@@ -117,7 +119,7 @@ impl ClipPlan {
         stages.extend([
             device.stage("text", &text, row_bytes + device_bytes([&embeddings]))?,
             device.stage("context", &keys_values, context_bytes)?,
-            device.stage("step", &step, context_bytes + state_bytes)?,
+            device.stage("step", &step, context_bytes + state_bytes + spared)?,
             device.stage("decode", &decode, state_bytes + decoder_bytes + readback)?,
         ]);
         Ok(Self {

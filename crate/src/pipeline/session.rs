@@ -12,7 +12,7 @@ use super::residency::StageProgram;
 use super::stages::{self, Conditioning, DecoderState, SamplerState};
 use crate::models::wan::PromptContext;
 use crate::sampling::noise::randn_next;
-use crate::sampling::{Mt19937, StepCoefficients};
+use crate::sampling::{Mt19937, StepCache, StepCoefficients};
 use crate::tensor::{DType, Tensor};
 use crate::{CancelFlag, Error, Result};
 
@@ -27,15 +27,26 @@ pub struct Session {
     noise: Option<Vec<f32>>,
     /// Torch's generator, after what has been drawn from it.
     generator: Mt19937,
+    step_cache: Option<StepCache>,
     stage: Stage,
 }
 
 enum Stage {
     Prompt,
-    /// Steps done, and the step's program once it has been made, with whether it guides.
-    Steps(usize, Option<(bool, StageProgram)>),
+    /// Steps done, and the last step's program, with what it does.
+    Steps(usize, Option<(Passes, StageProgram)>),
     /// Latent frames decoded, and the program of those after the first.
     Frames(usize, Option<StageProgram>),
+}
+
+/// What a step does besides the solver's update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passes {
+    /// One pass with the prompt, one without.
+    Guided,
+    Plain,
+    /// The last pass' result again.
+    None,
 }
 
 /// The prompt has been encoded.
@@ -64,6 +75,8 @@ pub struct StepEvent {
     pub sigma: f64,
     /// What the transformer was given.
     pub timestep: f64,
+    /// Whether the step went without a pass through the transformer (`step_cache`).
+    pub cached: bool,
     /// Time taken.
     pub seconds: f64,
     /// Where the clip is going, as far as the model can tell by now; where it was asked for and the model knows how.
@@ -92,6 +105,7 @@ impl Session {
             contexts: Vec::new(),
             noise: None,
             generator: Mt19937::new(clip.seed),
+            step_cache: clip.step_cache.map(|threshold| StepCache::new(threshold, clip.schedule.steps.len())),
             stage: Stage::Prompt,
             model,
             clip,
@@ -259,20 +273,32 @@ impl Session {
     /// [`Error::WrongState`] before [`Session::encode`], [`Error::ResultNotFinite`], [`Error::Cancelled`], what the device reports.
     pub async fn step(&mut self) -> Result<Option<StepEvent>> {
         self.cancel.check()?;
-        let Stage::Steps(index, program) = &mut self.stage else {
+        let Stage::Steps(index, _) = self.stage else {
             return match self.stage {
                 Stage::Prompt => Err(wrong_state("step", "encode the prompt first")),
                 _ => Ok(None),
             };
         };
         let steps = self.clip.schedule.steps.len();
-        let Some(step) = self.clip.schedule.steps.get(*index).copied() else {
+        let Some(step) = self.clip.schedule.steps.get(index).copied() else {
             return Ok(None);
         };
         let started = Instant::now();
+        let spared = match &mut self.step_cache {
+            Some(cache) => {
+                let latents = self.model.executor.read(&self.sampler.latents).await?;
+                cache.spares(index, bytemuck::pod_collect_to_vec(&latents))
+            }
+            None => false,
+        };
+        let passes = match self.clip.guided_at(step.sigma) {
+            _ if spared => Passes::None,
+            true => Passes::Guided,
+            false => Passes::Plain,
+        };
         let model = &self.model;
-        let guided = self.clip.guided_at(step.sigma);
-        if program.as_ref().is_some_and(|(guides, _)| *guides != guided) {
+        let Stage::Steps(index, program) = &mut self.stage else { return Ok(None) };
+        if program.as_ref().is_some_and(|(other, _)| *other != passes) {
             *program = None; // before the other one takes its memory
         }
         let (_, program) = match program {
@@ -281,9 +307,12 @@ impl Session {
                 let [prompt, negative @ ..] = self.contexts.as_slice() else {
                     return Err(wrong_state("step", "encode the prompt first"));
                 };
-                let negative = negative.first().filter(|_| guided);
-                let recording = stages::step(&model.architecture, &self.sampler, prompt, negative)?;
-                program.insert((guided, StageProgram::new(recording)))
+                let negative = negative.first().filter(|_| passes == Passes::Guided);
+                let recording = match &self.sampler.reuse {
+                    Some(reuse) if passes == Passes::None => stages::step_without_pass(&self.sampler, reuse)?,
+                    _ => stages::step(&model.architecture, &self.sampler, prompt, negative)?,
+                };
+                program.insert((passes, StageProgram::new(recording)))
             }
         };
         if let Some(fresh) = self.sampler.fresh.as_ref().filter(|_| step.fresh != 0.0) {
@@ -295,6 +324,10 @@ impl Session {
         let sinusoid = sinusoids(model, &self.sampler, &self.clip, step.timestep);
         model.executor.upload(&self.sampler.sinusoid, bytemuck::cast_slice(&sinusoid))?;
         model.residency.run(program, &self.cancel).await?;
+        if let (Some(cache), Some(reuse), false) = (&mut self.step_cache, &self.sampler.reuse, spared) {
+            let velocity = model.executor.read(&reuse.velocity).await?;
+            cache.passed(bytemuck::pod_collect_to_vec(&velocity));
+        }
         let preview = match &model.architecture.configs.defaults.latent_rgb {
             Some(map) if self.clip.preview => {
                 let latents = bytemuck::pod_collect_to_vec(&model.executor.read(&self.sampler.m0).await?);
@@ -307,6 +340,7 @@ impl Session {
             steps,
             sigma: step.sigma,
             timestep: step.timestep,
+            cached: spared,
             seconds: started.elapsed().as_secs_f64(),
             preview,
         };

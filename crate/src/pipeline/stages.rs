@@ -21,7 +21,7 @@ pub(super) struct SamplerState {
     pub m0: Tensor,
     m1: Tensor,
     /// Guidance (2), then [`StepCoefficients`]' x0 (2), corrected (5), next (3) and fresh (1), then the shares of given
-    /// latents and noise.
+    /// latents and noise, those of a difference, and those of a sum.
     pub coefficients: Tensor,
     /// `[timesteps, freq_dim]`.
     pub sinusoid: Tensor,
@@ -32,6 +32,17 @@ pub(super) struct SamplerState {
     pub conditioning: Option<Conditioning>,
     /// `[C, T, H, W]`: new noise for the step, where the solver takes some.
     pub fresh: Option<Tensor>,
+    /// Where steps may go without a pass.
+    pub reuse: Option<Reuse>,
+}
+
+/// What the last pass through the transformer made, for steps without one.
+#[derive(Debug)]
+pub(super) struct Reuse {
+    /// `[C, T, H, W]`: the velocity, with guidance.
+    pub velocity: Tensor,
+    /// `[C, T, H, W]`: the velocity minus what the transformer looked at.
+    added: Tensor,
 }
 
 /// Latents that are not sampled, put in their places at every step.
@@ -51,7 +62,9 @@ const X0: usize = 2;
 const CORRECTED: usize = 4;
 const NEXT: usize = 9;
 const NOISED: usize = 13;
-const COEFFICIENTS: usize = 15;
+const ADDED: usize = 15;
+const REUSED: usize = 17;
+const COEFFICIENTS: usize = 19;
 
 impl SamplerState {
     pub fn new(architecture: &Architecture, clip: &Clip) -> Result<Self> {
@@ -78,6 +91,7 @@ impl SamplerState {
             timesteps,
             conditioning,
             fresh: (clip.schedule.solver == Solver::Dmd).then(latents),
+            reuse: clip.step_cache.map(|_| Reuse { velocity: latents(), added: latents() }),
         })
     }
 
@@ -85,6 +99,7 @@ impl SamplerState {
     pub fn coefficients(step: &StepCoefficients, guidance: f64) -> Vec<f32> {
         let solver = step.x0.into_iter().chain(step.corrected).chain(step.next).chain([step.fresh]);
         let all = [1.0 - guidance, guidance].into_iter().chain(solver).chain([1.0 - step.sigma, step.sigma]);
+        let all = all.chain([1.0, -1.0, 1.0, 1.0]);
         all.map(|c| c as f32).collect()
     }
 
@@ -94,7 +109,8 @@ impl SamplerState {
         let conditioning =
             self.conditioning.iter().flat_map(|c| [&c.latents, &c.open].into_iter().chain(&c.noise));
         let always = [latents, last_sample, m0, m1, coefficients, sinusoid, &rope.table];
-        always.into_iter().chain(conditioning).chain(&self.fresh).cloned().collect()
+        let reuse = self.reuse.iter().flat_map(|reuse| [&reuse.velocity, &reuse.added]);
+        always.into_iter().chain(conditioning).chain(&self.fresh).chain(reuse).cloned().collect()
     }
 }
 
@@ -158,35 +174,59 @@ pub(super) fn step(
     negative: Option<&PromptContext>,
 ) -> Result<Recording> {
     let mut rec = Recorder::new();
-    let SamplerState { latents, last_sample, m0, m1, coefficients, conditioning, .. } = state;
     let transformer = &architecture.transformer;
     let time = transformer.embed_time(&mut rec, &state.sinusoid)?;
-    // `seen` is what the transformer looks at, `sample` what the solver moves.
-    let (seen, sample) = match conditioning {
-        None => (latents.clone(), latents.clone()),
+    let (seen, sample) = inputs(&mut rec, state)?;
+    let mut velocity = transformer.forward(&mut rec, &seen, &time, prompt, &state.rope)?;
+    if let Some(negative) = negative {
+        let unconditional = transformer.forward(&mut rec, &seen, &time, negative, &state.rope)?;
+        velocity = rec.combination(&[&unconditional, &velocity], &state.coefficients, GUIDANCE)?;
+    }
+    if let Some(reuse) = &state.reuse {
+        let added = rec.combination(&[&velocity, &seen], &state.coefficients, ADDED)?;
+        rec.copy(&added, &reuse.added)?;
+        rec.copy(&velocity, &reuse.velocity)?;
+    }
+    update(&mut rec, state, &sample, &velocity)?;
+    Ok(rec.finish())
+}
+
+/// One denoising step without a pass: the transformer adds what it added the last time.
+pub(super) fn step_without_pass(state: &SamplerState, reuse: &Reuse) -> Result<Recording> {
+    let mut rec = Recorder::new();
+    let (seen, sample) = inputs(&mut rec, state)?;
+    let velocity = rec.combination(&[&seen, &reuse.added], &state.coefficients, REUSED)?;
+    update(&mut rec, state, &sample, &velocity)?;
+    Ok(rec.finish())
+}
+
+/// What the transformer looks at, and what the solver moves.
+fn inputs(rec: &mut Recorder, state: &SamplerState) -> Result<(Tensor, Tensor)> {
+    let SamplerState { latents, coefficients, conditioning, .. } = state;
+    match conditioning {
+        None => Ok((latents.clone(), latents.clone())),
         Some(Conditioning { latents: given, open, noise: None }) => {
-            (rec.blend(latents, given, open)?, latents.clone())
+            Ok((rec.blend(latents, given, open)?, latents.clone()))
         }
         Some(Conditioning { latents: given, open, noise: Some(noise) }) => {
             let noised = rec.combination(&[given, noise], coefficients, NOISED)?;
             let replaced = rec.blend(latents, &noised, open)?;
-            (replaced.clone(), replaced)
+            Ok((replaced.clone(), replaced))
         }
-    };
-    let mut velocity = transformer.forward(&mut rec, &seen, &time, prompt, &state.rope)?;
-    if let Some(negative) = negative {
-        let unconditional = transformer.forward(&mut rec, &seen, &time, negative, &state.rope)?;
-        velocity = rec.combination(&[&unconditional, &velocity], coefficients, GUIDANCE)?;
     }
-    let x0 = rec.combination(&[&sample, &velocity], coefficients, X0)?;
-    let corrected = rec.combination(&[&sample, last_sample, m0, m1, &x0], coefficients, CORRECTED)?;
+}
+
+/// The solver's update.
+fn update(rec: &mut Recorder, state: &SamplerState, sample: &Tensor, velocity: &Tensor) -> Result<()> {
+    let SamplerState { latents, last_sample, m0, m1, coefficients, .. } = state;
+    let x0 = rec.combination(&[sample, velocity], coefficients, X0)?;
+    let corrected = rec.combination(&[sample, last_sample, m0, m1, &x0], coefficients, CORRECTED)?;
     let terms = [&corrected, &x0, m0].into_iter().chain(&state.fresh).collect::<Vec<_>>();
     let next = rec.combination(&terms, coefficients, NEXT)?;
     rec.copy(&corrected, last_sample)?;
     rec.copy(m0, m1)?;
     rec.copy(&x0, m0)?;
-    rec.copy(&next, latents)?;
-    Ok(rec.finish())
+    rec.copy(&next, latents)
 }
 
 /// After the last step: what is given, in its places.

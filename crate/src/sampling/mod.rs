@@ -6,7 +6,9 @@ mod dmd;
 mod euler;
 pub mod noise;
 pub mod schedule;
+mod step_cache;
 mod unipc;
 
 pub use noise::{Mt19937, randn};
 pub use schedule::{Schedule, ScheduleOptions, StepCoefficients};
+pub use step_cache::StepCache;

@@ -34,6 +34,8 @@ export interface StepEvent {
   sigma: number;
   /** What the transformer was given. */
   timestep: number;
+  /** Whether the step went without a pass through the transformer (`stepCache`). */
+  cached: boolean;
   seconds: number;
   /** Where the clip is going, where it was asked for and the model knows how. */
   preview?: Preview;

@@ -60,6 +60,10 @@ pub struct GenerateArgs {
     /// The sigmas between which there is guidance.
     #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
     pub guidance_interval: Option<[f64; 2]>,
+    /// Steps go without a pass through the transformer while its output is predicted to have changed by less than this share, such as
+    /// 0.05: faster, and not quite the same clip. For models of many steps.
+    #[arg(long, value_name = "X")]
+    pub step_cache: Option<f64>,
     /// Tokens that prompts are cut and padded to.
     #[arg(long, value_name = "N")]
     pub max_tokens: Option<usize>,
@@ -456,6 +460,7 @@ impl GenerateArgs {
             solver: self.solver.map(Into::into),
             sigmas: self.sigmas.clone(),
             guidance_interval: self.guidance_interval,
+            step_cache: self.step_cache,
             max_tokens: self.max_tokens,
             seed: Some(self.seed),
             seconds: self.seconds,
