@@ -295,6 +295,14 @@ impl Executor {
             Self::Cpu(CpuChoice { cpu, .. }) => cpu.allocated_bytes(),
         }
     }
+
+    /// The most that has been allocated on a GPU.
+    pub fn peak_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Gpu(gpu) => Some(gpu.peak_bytes()),
+            Self::Cpu(_) => None,
+        }
+    }
 }
 
 fn foreign(call: &'static str) -> Error {

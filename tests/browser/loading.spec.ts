@@ -30,7 +30,7 @@ declare global {
 const MODEL = filesOf(new URL("../golden/wan21/pipeline/", import.meta.url));
 const LARGER = filesOf(new URL("../../models/small/", import.meta.url));
 const [CHUNK, PART] = [64 << 10, 256 << 10];
-const GRID = 4 << 20;
+const GRID = 8 << 20;
 const WEIGHTS = "transformer/diffusion_pytorch_model.safetensors";
 
 const test = base.extend<{ visit: Visit }, { host: FaultyHost }>({

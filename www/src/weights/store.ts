@@ -1,7 +1,7 @@
 /** What is kept of models between visits: chunks by what is in them, and for each model the list of its chunks. */
 
 /** Length of the chunks of a file that no manifest describes. */
-export const CHUNK_BYTES = 4 << 20;
+export const CHUNK_BYTES = 8 << 20;
 
 /** A file of a stored model. */
 export interface StoredFile {

@@ -70,7 +70,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let fps = model.info().fps;
     eprintln!("clip: {width}x{height}, {} frames at {fps} a second", film.frames());
     let mut dump = None;
-    let mut times = [0.0; 3];
+    let (mut times, mut cached) = ([0.0; 3], 0);
     for window in 1.. {
         let text = block_on(film.encode())?;
         times[0] += text.seconds;
@@ -92,6 +92,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         bar.set_length(steps as u64);
         while let Some(step) = block_on(film.step())? {
             times[1] += step.seconds;
+            cached += usize::from(step.cached);
             bar.set_position(step.index as u64 + 1);
             if let Some(dump) = &mut dump {
                 dump.steps.extend(block_on(film.session().latents())?);
@@ -129,6 +130,12 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         started.elapsed().as_secs_f64(),
         args.out.display(),
     );
+    if cached > 0 {
+        eprintln!("{cached} steps went without a pass through the transformer");
+    }
+    if let Some(peak) = model.executor().peak_bytes() {
+        eprintln!("device memory: at most {peak} bytes, planned {}", model.plan(&options)?.peak_bytes);
+    }
     Ok(())
 }
 
