@@ -127,7 +127,9 @@ impl TaehvConfig {
             return Err(file.unsupported("encoder.0.weight", "as many channels as decoder.22 gives", found));
         }
         let known = names();
-        let ours = |key: &str| key.starts_with("encoder.") || key.starts_with("decoder.");
+        // The scales of 8-bit floats are no layers.
+        let scale = |key: &str| key.ends_with(".scale_weight") || key.ends_with(".weight_scale");
+        let ours = |key: &str| (key.starts_with("encoder.") || key.starts_with("decoder.")) && !scale(key);
         match tensors.keys().find(|key| ours(key) && !known.contains(**key)) {
             Some(other) => Err(file.unsupported(other, "the layers of taew2_1 or taew2_2", "another layer")),
             None => Ok(found),
