@@ -95,12 +95,9 @@ test("a clip is planned before anything is loaded", async ({ page, server }) => 
     throw new Error("four times the pixels fit into the same memory");
   }
   expect(large.obstacle.what).toContain("decode");
-  // Activations are what does not fit, and no tiny decoder is published for this model's latents.
-  expect(large.alternatives.map(({ changes }) => changes)).toEqual([["fewerFrames"], ["smaller"]]);
-  expect(large.alternatives.map(({ remedy, width }) => [remedy, width])).toContainEqual([
-    expect.stringMatching(/^\d+ frames$/),
-    256,
-  ]);
+  // One latent frame is too large to be decoded, however few there are; no tiny decoder is published for this model's latents.
+  expect(large.alternatives.map(({ changes }) => changes)).toEqual([["smaller"]]);
+  expect(large.alternatives[0]?.remedy).toMatch(/^\d+x\d+$/);
   for (const { width, height, frames, peakBytes } of large.alternatives) {
     expect(peakBytes).toBeLessThanOrEqual(enough);
     const again = await plan({ width, height, frames }, { device: "webgpu", memory: enough });
