@@ -85,6 +85,7 @@ test("a clip is planned before anything is loaded", async ({ page, server }) => 
     );
   const advice = await plan({}, { device: "webgpu" });
   expect(advice.obstacle).toBeUndefined();
+  expect(advice.alternatives).toEqual([]);
   expect(advice.plan?.stages.map(({ stage }) => stage)).toEqual(["text", "context", "step", "decode"]);
   const all = Object.values(advice.download).reduce((sum, bytes) => sum + bytes, 0);
   expect(all).toBeGreaterThan(6e6);
@@ -94,7 +95,9 @@ test("a clip is planned before anything is loaded", async ({ page, server }) => 
     throw new Error("four times the pixels fit into the same memory");
   }
   expect(large.obstacle.what).toContain("decode");
-  expect(large.alternatives.length).toBeGreaterThan(0);
+  // One latent frame is too large to be decoded, however few there are; no tiny decoder is published for this model's latents.
+  expect(large.alternatives.map(({ changes }) => changes)).toEqual([["smaller"]]);
+  expect(large.alternatives[0]?.remedy).toMatch(/^\d+x\d+$/);
   for (const { width, height, frames, peakBytes } of large.alternatives) {
     expect(peakBytes).toBeLessThanOrEqual(enough);
     const again = await plan({ width, height, frames }, { device: "webgpu", memory: enough });

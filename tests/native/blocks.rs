@@ -1,10 +1,12 @@
-//! One tiny random pipeline in every number format that `synth` writes, against what diffusers computes from the numbers that gguf-py reads
-//! in the same files (`tests/golden/blocks.py`).
+//! One tiny random pipeline in every number format that is read: what GGUF files hold as `synth` writes it, against what diffusers computes
+//! from the numbers that gguf-py reads in the same files, and 8-bit floats in safetensors, against what it computes from torch's
+//! (`tests/golden/blocks.py`). `layouts.rs` has each of them in every layout.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod compare;
 mod models;
 mod program;
+mod relaid;
 
 use compare::relative;
 use kinetoscope::CancelFlag;
@@ -13,13 +15,16 @@ use kinetoscope::gpu::GpuOptions;
 use kinetoscope::pipeline::GenerateOptions;
 use models::{executor, load};
 use pollster::block_on;
-use program::{Scratch, kinetoscope, repository, succeeded};
+use program::{Scratch, repository};
 use safetensors::SafeTensors;
 
 /// Both compute in f32 from the same numbers; what is left are sums in another order.
 const TOLERANCE: f64 = 2e-3;
 
-const FORMATS: [&str; 8] = ["f16", "bf16", "q8_0", "q6_k", "q5_k", "q4_k", "q4_1", "q4_0"];
+const FORMATS: [&str; 13] = [
+    "f32", "f16", "bf16", "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "f8_e4m3",
+    "f8_e5m2",
+];
 
 #[test]
 fn every_number_format_gives_what_diffusers_computes() {
@@ -40,8 +45,7 @@ fn every_number_format_gives_what_diffusers_computes() {
     for format in FORMATS {
         let scratch = Scratch::new();
         let folder = scratch.path("model");
-        let synth = ["synth", "--config", "tiny", "--quant", format, "--seed", "5", folder.to_str().unwrap()];
-        succeeded(&kinetoscope(&synth));
+        relaid::synth(&folder, format);
         for choice in [DeviceChoice::Cpu, DeviceChoice::WebGpu] {
             let model = load(&folder, executor(choice, &GpuOptions::default()));
             let mut session = model.session(&options, &CancelFlag::new()).unwrap();

@@ -463,3 +463,24 @@ fn a_plan_reads_headers_only() {
     let shown = kinetoscope(&["plan"]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains("peak"));
 }
+
+/// Where the decoder is the wall, and where the transformer's weights have no room between steps.
+#[test]
+fn a_plan_says_what_to_do() {
+    let scratch = Scratch::new();
+    let model = scratch.path("model");
+    let folder = model.to_str().unwrap();
+    succeeded(&kinetoscope(&["synth", "--config", "tiny", folder]));
+    let plan = |more: &[&str]| {
+        kinetoscope(&[&["plan", "--model", folder, "--width", "256", "--height", "256"], more].concat())
+    };
+    let little = plan(&["--frames", "17", "--memory", "70MiB"]);
+    failed(&little, "device_too_small", &["decode"]);
+    let shown = String::from_utf8_lossy(&little.stdout).into_owned();
+    let [fewer, smaller, tiny] = shown.lines().collect::<Vec<_>>()[..] else { panic!("{shown}") };
+    assert!(fewer.contains(" frames: 256x256") && smaller.contains(", 17 frames would fit"), "{shown}");
+    assert!(tiny.contains("--vae taew2_1.safetensors") && tiny.contains("256x256, 17 frames"), "{shown}");
+    let json = plan(&["--frames", "17", "--memory", "70MiB", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["alternatives"][2]["changes"], serde_json::json!(["tinyDecoder"]));
+}

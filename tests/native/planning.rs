@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod models;
+mod program;
 
 use kinetoscope::CancelFlag;
 use kinetoscope::config::{
@@ -10,9 +11,15 @@ use kinetoscope::config::{
 };
 use kinetoscope::executor::{DeviceChoice, Executor};
 use kinetoscope::gpu::{GpuOptions, Limits};
-use kinetoscope::pipeline::{Architecture, Clip, ClipPlan, Configs, Edit, Footage, GenerateOptions, Given};
+use kinetoscope::pipeline::{
+    Advice, Alternative, Architecture, Change, Clip, ClipPlan, Configs, Edit, Footage, GenerateOptions,
+    Given, Verdict,
+};
+use kinetoscope::weights::source::FolderSource;
+use kinetoscope::weights::{PackedSource, Packing};
 use models::{executor, load};
 use pollster::block_on;
+use program::{Scratch, kinetoscope, succeeded};
 
 const MIB: u64 = 1 << 20;
 
@@ -113,6 +120,90 @@ fn a_tiny_autoencoder_at_480p_binds_at_most_128_mib() {
     // they cost four times as much: 17 GFLOP a latent frame.
     let reference = 11.4e12 / 21.0 - 17e9;
     assert!((decode.flops as f64 / reference - 1.0).abs() < 0.01, "{}", decode.flops);
+}
+
+/// What the program packs, and what a tiny autoencoder's config says, is what the planner takes the weights to be in their place: the same
+/// tensors in the same formats.
+#[test]
+fn substitutes_are_what_pack_makes() {
+    let scratch = Scratch::new();
+    let own = scratch.path("own");
+    let folder = own.to_str().unwrap();
+    succeeded(&kinetoscope(&["synth", "--config", "tiny", "--quant", "f16", folder]));
+    let own = block_on(Architecture::open(&FolderSource::new(&own))).unwrap();
+    let list = |architecture: &Architecture| {
+        let specs = architecture.weights.specs().into_iter();
+        let facts = specs.map(|s| (s.component, s.key, s.tensor.dtype(), s.tensor.shape().to_vec()));
+        facts.collect::<Vec<_>>()
+    };
+    let as_it_is = list(&own);
+    for packed in [&["transformer"][..], &["text_encoder"], &["transformer", "text_encoder"]] {
+        let out = scratch.path(&packed.concat());
+        let flags = packed.iter().flat_map(|name| [format!("--{}", name.replace('_', "-")), "q4_k".into()]);
+        let flags: Vec<String> = flags.collect();
+        let mut arguments = vec!["pack", folder, out.to_str().unwrap()];
+        arguments.extend(flags.iter().map(String::as_str));
+        succeeded(&kinetoscope(&arguments));
+        let source = block_on(PackedSource::open(Box::new(FolderSource::new(&out)))).unwrap();
+        let made = list(&block_on(Architecture::open(&source)).unwrap());
+        let packing = |name: &str| Packing::from_name(if packed.contains(&name) { "q4_k" } else { "keep" });
+        let taken = list(&own.substituted(|name| packing(name).unwrap(), None).unwrap());
+        assert_eq!(taken, made, "{packed:?}");
+        assert_ne!(taken, as_it_is);
+    }
+    let vae = WanVaeConfig::from(TaehvConfig::WAN_2_1);
+    let tiny = Architecture::assumed(Configs { vae, ..own.configs.clone() }).unwrap();
+    let taken = own.substituted(|_| Packing::Keep, Some(TaehvConfig::WAN_2_1)).unwrap();
+    assert_eq!(list(&taken), list(&tiny));
+}
+
+/// Of Wan 2.1 1.3B: the tiny decoder where the VAE's decoder is the wall, 4 bits where the transformer cannot stay on the device between steps,
+/// nothing where all is well.
+#[test]
+fn other_weights_are_offered_where_they_are_enough() {
+    let own = Architecture::assumed(wan_2_1_1_3b()).unwrap();
+    let advise = |width, height, frames, memory| {
+        let size = GenerateOptions { width: Some(width), height: Some(height), ..GenerateOptions::default() };
+        let options = GenerateOptions { frames: Some(frames), ..size };
+        Advice::new(&own, &options, Some(&Limits::GUARANTEED), Some(memory)).unwrap()
+    };
+    let tiny = own.substituted(|_| Packing::Keep, Some(TaehvConfig::WAN_2_1)).unwrap();
+    let four = |name: &str| Packing::from_name(if name == "transformer" { "q4_k" } else { "keep" });
+    let four = own.substituted(|name| four(name).unwrap(), None).unwrap();
+    let memory = 3300 * MIB;
+    let advice = advise(832, 480, 81, memory);
+    let Verdict::TooLarge { obstacle } = &advice.verdict else { panic!("{advice:?}") };
+    assert!(obstacle.what.contains("decode"), "{obstacle:?}");
+    let changes: Vec<_> = advice.alternatives.iter().map(|other| &other.changes[..]).collect();
+    assert_eq!(changes, [&[Change::FewerFrames][..], &[Change::Smaller], &[Change::TinyDecoder]]);
+    let Some(Alternative { remedy, width, height, frames, peak_bytes, .. }) = advice.alternatives.last()
+    else {
+        panic!("{advice:?}")
+    };
+    assert!(remedy.contains("--vae taew2_1.safetensors"), "{remedy}");
+    assert_eq!([*width, *height, *frames], [832, 480, 81]);
+    println!("{remedy}: {} MiB", peak_bytes / MIB);
+    let plan = |architecture: &Architecture, [width, height, frames]: [usize; 3], memory| {
+        let size = GenerateOptions { width: Some(width), height: Some(height), ..GenerateOptions::default() };
+        let clip =
+            Clip::new(&GenerateOptions { frames: Some(frames), ..size }, &architecture.configs).unwrap();
+        ClipPlan::new(architecture, &clip, Some(&Limits::GUARANTEED), None, Some(memory)).unwrap()
+    };
+    assert_eq!(plan(&tiny, [832, 480, 81], memory).peak_bytes, *peak_bytes);
+
+    let memory = 2048 * MIB;
+    let advice = advise(416, 240, 33, memory);
+    let Verdict::Fits { plan: made } = &advice.verdict else { panic!("{advice:?}") };
+    let step = |plan: &ClipPlan| plan.stages.iter().find(|s| s.stage == "step").unwrap().weights;
+    assert_eq!(step(made), "parts");
+    let [Alternative { changes, remedy, peak_bytes, .. }] = &advice.alternatives[..] else {
+        panic!("{advice:?}")
+    };
+    assert_eq!(changes, &[Change::FourBitTransformer]);
+    assert!(remedy.contains("kinetoscope pack --transformer q4_k"), "{remedy}");
+    let better = plan(&four, [416, 240, 33], memory);
+    assert_eq!((step(&better), better.peak_bytes), ("turn", *peak_bytes));
+    assert!(advise(416, 240, 33, 16_384 * MIB).alternatives.is_empty());
 }
 
 #[test]

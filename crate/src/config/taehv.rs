@@ -1,6 +1,6 @@
 //! The sizes of a TAEHV, which comes without a config: its tensors' shapes say them.
 
-use super::ConfigFile;
+use super::{ConfigFile, WanVaeConfig};
 use crate::error::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,6 +43,15 @@ impl TaehvConfig {
 
     /// `taew2_2`, for the latents of Wan 2.2's 5B model.
     pub const WAN_2_2: Self = Self { z_dim: 48, patch_size: 2, ..Self::WAN_2_1 };
+
+    /// The published model that can be in the place of this VAE, and its file; `None` where there is none, and in a tiny one's own place.
+    pub fn in_place_of(vae: &WanVaeConfig) -> Option<(Self, &'static str)> {
+        let published = [(Self::WAN_2_1, "taew2_1.safetensors"), (Self::WAN_2_2, "taew2_2.safetensors")];
+        let latents = [vae.z_dim, vae.scale_factor_spatial, vae.scale_factor_temporal];
+        let same =
+            |tiny: &Self| latents == [tiny.z_dim, tiny.scale_factor_spatial(), tiny.scale_factor_temporal()];
+        published.into_iter().find(|(tiny, _)| vae.tiny.is_none() && same(tiny))
+    }
 
     /// The sizes by the tensors' shapes. `path` is what an error names.
     ///
@@ -118,7 +127,9 @@ impl TaehvConfig {
             return Err(file.unsupported("encoder.0.weight", "as many channels as decoder.22 gives", found));
         }
         let known = names();
-        let ours = |key: &str| key.starts_with("encoder.") || key.starts_with("decoder.");
+        // The scales of 8-bit floats are no layers.
+        let scale = |key: &str| key.ends_with(".scale_weight") || key.ends_with(".weight_scale");
+        let ours = |key: &str| (key.starts_with("encoder.") || key.starts_with("decoder.")) && !scale(key);
         match tensors.keys().find(|key| ours(key) && !known.contains(**key)) {
             Some(other) => Err(file.unsupported(other, "the layers of taew2_1 or taew2_2", "another layer")),
             None => Ok(found),
@@ -236,6 +247,18 @@ mod tests {
         assert_eq!((count(""), count("decoder")), (11_418_108, 9_923_532));
         assert_eq!(TaehvConfig::WAN_2_2.scale_factor_spatial(), 16);
         assert_eq!(TaehvConfig::WAN_2_2.scale_factor_temporal(), 4);
+    }
+
+    #[test]
+    fn a_vae_has_the_tiny_one_of_its_latents() {
+        let file = |vae: &WanVaeConfig| TaehvConfig::in_place_of(vae).map(|(_, file)| file);
+        let mut vae = WanVaeConfig::default();
+        assert_eq!(file(&vae), Some("taew2_1.safetensors"));
+        (vae.z_dim, vae.scale_factor_spatial) = (48, 16);
+        assert_eq!(file(&vae), Some("taew2_2.safetensors"));
+        vae.scale_factor_spatial = 8;
+        assert_eq!(file(&vae), None);
+        assert_eq!(file(&TaehvConfig::WAN_2_1.into()), None);
     }
 
     #[test]

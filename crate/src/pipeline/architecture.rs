@@ -162,7 +162,7 @@ impl Architecture {
         Self::build(configs, FILES.iter().map(checkpoint).collect())
     }
 
-    fn build(configs: Configs, checkpoints: Vec<Rc<Checkpoint>>) -> Result<Self> {
+    pub(super) fn build(configs: Configs, checkpoints: Vec<Rc<Checkpoint>>) -> Result<Self> {
         let weights = Weights::new();
         let mut roots = checkpoints.into_iter().map(|c| Scope::new(c, weights.clone()));
         let mut root = || {

@@ -19,8 +19,9 @@ mod prompt;
 mod residency;
 mod session;
 mod stages;
+mod substitutes;
 
-pub use advice::{Advice, Alternative, Obstacle, Verdict};
+pub use advice::{Advice, Alternative, Change, Obstacle, Verdict};
 pub use architecture::{Architecture, Configs};
 pub use film::{Film, TimedPrompt, Window, windows};
 pub use given::{Edit, Footage, Given, Mask, Timeline};

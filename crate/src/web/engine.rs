@@ -36,6 +36,11 @@ export interface EngineInfo {
 export type Advice = {
   /** Bytes of weights to be read, by component. */
   download: Record<string, number>;
+  /**
+   * The nearest that fit where the clip does not; where it does, but only with the transformer's weights read again at every step, the
+   * weights with which they would stay.
+   */
+  alternatives: Alternative[];
 } & (
   | {
       /** What the clip takes. */
@@ -46,10 +51,23 @@ export type Advice = {
       plan?: undefined;
       /** What the device has too little of. */
       obstacle: { what: string; needed: number; allowed: number };
-      /** The nearest clips that fit. */
-      alternatives: { width: number; height: number; frames: number; peakBytes: number }[];
     }
 );
+
+/** A clip that can be made instead, or the clip itself with other weights. */
+export interface Alternative {
+  /** What is other than asked for: one thing, or all that it takes together. */
+  changes: ("fewerFrames" | "smaller" | "tinyDecoder" | "fourBitTransformer" | "fourBitTextEncoder")[];
+  /** What to do for it, in words: the length, the size, or which file to give and how to make it. */
+  remedy: string;
+  /** Pixels. */
+  width: number;
+  height: number;
+  /** Of a window where the clip has several. */
+  frames: number;
+  /** Bytes at the worst moment. */
+  peakBytes: number;
+}
 
 /** Bytes of the weights read so far. */
 export interface LoadProgress {

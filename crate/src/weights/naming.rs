@@ -119,12 +119,12 @@ fn transformer(key: &[&str]) -> Option<String> {
     })
 }
 
-/// UMT5 under Wan's own names.
+/// UMT5 under Wan's own names. Matrices of 8-bit floats have a scale beside them.
 fn umt5(key: &[&str]) -> Option<String> {
     let part = match key {
         ["token_embedding", "weight"] => return Some("shared.weight".to_owned()),
         ["norm", "weight"] => return Some("encoder.final_layer_norm.weight".to_owned()),
-        ["blocks", n, part @ .., "weight"] => {
+        ["blocks", n, part @ .., rest @ ("weight" | "scale_weight" | "weight_scale")] => {
             let part = match part {
                 ["attn", part @ ("q" | "k" | "v" | "o")] => format!("layer.0.SelfAttention.{part}"),
                 ["pos_embedding", "embedding"] => "layer.0.SelfAttention.relative_attention_bias".to_owned(),
@@ -135,11 +135,11 @@ fn umt5(key: &[&str]) -> Option<String> {
                 ["ffn", "fc2"] => "layer.1.DenseReluDense.wo".to_owned(),
                 _ => return None,
             };
-            format!("{n}.{part}")
+            format!("{n}.{part}.{rest}")
         }
         _ => return None,
     };
-    Some(format!("encoder.block.{part}.weight"))
+    Some(format!("encoder.block.{part}"))
 }
 
 /// T5's encoder under ggml's names.
@@ -147,7 +147,7 @@ fn ggml_t5(key: &[&str]) -> Option<String> {
     let part = match key {
         ["token_embd", "weight"] => return Some("shared.weight".to_owned()),
         ["enc", "output_norm", "weight"] => return Some("encoder.final_layer_norm.weight".to_owned()),
-        ["enc", "blk", n, part, "weight"] => {
+        ["enc", "blk", n, part, rest @ ("weight" | "scale_weight" | "weight_scale")] => {
             let part = match *part {
                 "attn_q" => "layer.0.SelfAttention.q",
                 "attn_k" => "layer.0.SelfAttention.k",
@@ -161,11 +161,11 @@ fn ggml_t5(key: &[&str]) -> Option<String> {
                 "ffn_down" => "layer.1.DenseReluDense.wo",
                 _ => return None,
             };
-            format!("{n}.{part}")
+            format!("{n}.{part}.{rest}")
         }
         _ => return None,
     };
-    Some(format!("encoder.block.{part}.weight"))
+    Some(format!("encoder.block.{part}"))
 }
 
 /// Both of Wan's VAEs. 2.1 counts all parts of encoder and decoder through, and its decoder has three residual blocks and an upsampler at each

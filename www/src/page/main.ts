@@ -1,5 +1,12 @@
 /** The page: one form, one film at a time. */
-import { KinetoscopeError, type Model, type ModelSource, isSupported, load } from "../index.js";
+import {
+  KinetoscopeError,
+  type LoadProgress,
+  type Model,
+  type ModelSource,
+  isSupported,
+  load,
+} from "../index.js";
 import { Additions } from "./additions.js";
 import { deviceWords, fallbackNotice, megabytes } from "./device.js";
 import { element } from "./dom.js";
@@ -9,12 +16,14 @@ import { History, type MadeClip } from "./history.js";
 import { type Part, joined } from "./job.js";
 import { Leader } from "./leader.js";
 import type { Material, Pixels } from "./material.js";
+import { Models } from "./models.js";
 import { Modes } from "./modes.js";
 import { Picker } from "./picker.js";
 import { Player } from "./player.js";
 import { type Pace, Progress, loadWords } from "./progress.js";
 import { Status } from "./status.js";
 import { Timeline } from "./timeline.js";
+import type { ClipSize } from "./verdict.js";
 import { readWords } from "./words.js";
 
 const DEFAULT_MODEL = "models/small/";
@@ -23,7 +32,6 @@ const stage = element("stage", HTMLElement);
 const generateButton = element("generate", HTMLButtonElement);
 const cancelButton = element("cancel", HTMLButtonElement);
 const saveButton = element("save", HTMLButtonElement);
-const folderInput = element("folder", HTMLInputElement);
 const notice = element("notice", HTMLElement);
 const secondsList = element("seconds", HTMLElement);
 
@@ -38,24 +46,33 @@ const status = new Status(applyFix);
 const history = new History(showClip);
 const timeline = new Timeline();
 const modes = new Modes({ onScreen, onError: showError });
+const models = new Models({
+  device,
+  use: (next, start) => {
+    cancel();
+    useSource(next, start);
+    element("work", HTMLElement).scrollIntoView({ block: "nearest" });
+  },
+  back: () => {
+    cancel();
+    useSource(DEFAULT_MODEL);
+  },
+});
 /** Pace of the last clip, by its size and frames. */
 const paces = new Map<string, Pace>();
 
 let source: ModelSource = query.get("model") ?? DEFAULT_MODEL;
+/** What the first clip of the source is to be, where its own size is none for this device. */
+let startSize: ClipSize | undefined;
 let model: Promise<Model> | undefined;
+/** Ends the load of the source before, where it is still going on. */
+let loading = new AbortController();
 let loadSeconds = 0;
 let making: AbortController | undefined;
 let shown: MadeClip | undefined;
 
 cancelButton.addEventListener("click", cancel);
 saveButton.addEventListener("click", () => void save());
-element("choose", HTMLButtonElement).addEventListener("click", () => folderInput.click());
-folderInput.addEventListener("change", () => {
-  if (folderInput.files?.length) {
-    cancel();
-    useSource({ files: [...folderInput.files] });
-  }
-});
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && making) {
     event.preventDefault();
@@ -75,8 +92,11 @@ async function start(): Promise<void> {
 }
 
 /** Loads the model ahead of the first clip; an error is shown, and the next clip tries again. */
-function useSource(next: ModelSource): void {
+function useSource(next: ModelSource, start?: ClipSize): void {
   source = next;
+  startSize = start;
+  loading.abort();
+  loading = new AbortController();
   void model?.then(
     (old) => old.dispose(),
     () => undefined,
@@ -90,52 +110,70 @@ function useSource(next: ModelSource): void {
     }
   });
   void theModel().catch((thrown: unknown) => {
-    if (!making) {
-      showError(KinetoscopeError.from(thrown));
+    const error = KinetoscopeError.from(thrown);
+    if (!making && error.code !== "cancelled") {
+      showError(error);
     }
   });
 }
 
 function theModel(): Promise<Model> {
-  const loading = (model ??= loadModel());
-  loading.catch(() => {
-    if (model === loading) {
+  const coming = (model ??= loadModel());
+  coming.catch(() => {
+    if (model === coming) {
       model = undefined;
     }
   });
-  return loading;
+  return coming;
 }
 
 async function loadModel(): Promise<Model> {
   const began = performance.now();
+  const { signal } = loading;
   status.show("Loading the model", 0, undefined);
-  const loaded = await load(source, {
-    device,
-    // The page's own model is small and in the browser's cache like the page itself: kept once more it would only be
-    // in the way among the models that visitors chose to keep.
-    cache: source !== DEFAULT_MODEL,
-    onProgress: (progress) => {
-      if (progress.type === "warning") {
-        status.hint(sentenceCase(progress.message));
-        return;
-      }
-      const { component, loaded: bytes, total } = progress;
-      const fraction = total > 0 ? bytes / total : 0;
-      status.show(`Loading the model: ${component.replace("_", " ")}`, fraction, loadWords(progress));
-      leader.show(fraction);
-    },
-  });
-  loadSeconds = (performance.now() - began) / 1000;
-  status.hide();
-  leader.show(0);
-  showModel(loaded);
-  return loaded;
+  const own = source === DEFAULT_MODEL;
+  models.model = own ? "own" : "loading";
+  try {
+    const loaded = await load(source, {
+      device,
+      signal,
+      // The page's own model is small and in the browser's cache like the page itself: kept once more it would only be
+      // in the way among the models that visitors chose to keep.
+      cache: !own,
+      onProgress: showLoad,
+    });
+    loadSeconds = (performance.now() - began) / 1000;
+    status.hide();
+    leader.show(0);
+    showModel(loaded);
+    return loaded;
+  } finally {
+    // Another load has taken its place where it was stopped.
+    if (!signal.aborted) {
+      models.model = own ? "own" : "other";
+    }
+  }
+}
+
+function showLoad(progress: LoadProgress): void {
+  if (progress.type === "warning") {
+    status.hint(sentenceCase(progress.message));
+    return;
+  }
+  const { component, loaded, total } = progress;
+  const fraction = total > 0 ? loaded / total : 0;
+  status.show(`Loading the model: ${component.replace("_", " ")}`, fraction, loadWords(progress));
+  leader.show(fraction);
 }
 
 function showModel({ info, device: deviceInfo }: Model): void {
   form.useModel(info);
   element("settings", HTMLFieldSetElement).disabled = false;
-  element("model", HTMLElement).textContent = `Model: ${info.name}, ${megabytes(info.weightBytes)}`;
+  if (startSize) {
+    form.setSize(startSize.width, startSize.height);
+    form.setFrames(startSize.frames);
+  }
+  element("model", HTMLElement).textContent = `${info.name || "unnamed"}, ${megabytes(info.weightBytes)}`;
   const badge = element("device", HTMLElement);
   badge.textContent = deviceWords(deviceInfo);
   badge.dataset["device"] = deviceInfo.device;

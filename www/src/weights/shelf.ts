@@ -80,10 +80,10 @@ export function addressOf(url: URL): string {
   return `${url.origin}${url.pathname}`;
 }
 
-/** The last words of an address that say what is there. */
+/** The last words of an address that say what is there; on a hub those before the revision, unless a path is behind it. */
 function nameOf(source: string): string {
   const parts = source.split("/").filter((part) => part !== "" && part !== "manifest.json");
-  return parts.at(-1) ?? source;
+  return (parts.at(-2) === "resolve" ? parts.at(-3) : parts.at(-1)) ?? source;
 }
 
 /** The names of a file's chunks where nothing but its address and version says what is in them. */

@@ -42,6 +42,13 @@ export async function storedModels(): Promise<StoredModel[]> {
   });
 }
 
+/** What all of them take together. */
+export async function storedBytes(): Promise<number> {
+  const models = (await (await OpfsStore.open())?.list()) ?? [];
+  const chunks = new Map(models.flatMap(({ sizes }) => [...sizes]));
+  return [...chunks.values()].reduce((total, size) => total + size, 0);
+}
+
 /** Removes a model from this device; chunks that another one has too stay. One that is being loaded loads on, from the network. */
 export async function removeModel(id: string): Promise<void> {
   await (await OpfsStore.open())?.remove(id);

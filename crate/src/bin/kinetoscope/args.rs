@@ -13,6 +13,7 @@ use kinetoscope::{Error, Result};
 use pollster::block_on;
 
 use super::footage::{Fit, GivenArg, load_edit};
+use super::synth;
 
 /// Video from text, on your own GPU.
 #[derive(Debug, Parser)]
@@ -240,8 +241,8 @@ pub struct SynthArgs {
     /// Which model's sizes.
     #[arg(long, value_name = "NAME")]
     pub config: SynthConfig,
-    /// Number format of its weights, as pack has it; the VAE stays at f16 unless it is written alone.
-    #[arg(long, value_name = "FORMAT", default_value = "f16", value_parser = PossibleValuesParser::new(&Packing::NAMES[1..]))]
+    /// Number format of its weights; what stays in floats is as pack has it, and the VAE stays at f16 unless it is written alone.
+    #[arg(long, value_name = "FORMAT", default_value = "f16", value_parser = PossibleValuesParser::new(synth::FORMATS))]
     pub quant: String,
     /// Writes the weights of this component alone; others can be added to the folder after it.
     #[arg(long, value_parser = ["transformer", "text_encoder", "vae"])]

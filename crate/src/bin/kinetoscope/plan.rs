@@ -20,15 +20,16 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     // A device that binds more has buffers as large.
     let limits = Limits { max_binding, max_buffer: guaranteed.max_buffer.max(max_binding), ..guaranteed };
     let advice = Advice::new(&architecture, &args.clip.options(), Some(&limits), args.memory.most)?;
-    let Advice { download, verdict } = advice;
+    let Advice { download, verdict, alternatives } = advice;
     let plan = match verdict {
         Verdict::Fits { plan } => plan,
-        Verdict::TooLarge { obstacle: Obstacle { what, needed, allowed }, alternatives } => {
+        Verdict::TooLarge { obstacle: Obstacle { what, needed, allowed } } => {
             if args.json {
                 println!("{}", json!({ "download": download, "alternatives": alternatives }));
             } else {
-                for Alternative { width, height, frames, peak_bytes } in alternatives {
-                    println!("{width}x{height}, {frames} frames would fit, with {}", mebibytes(peak_bytes));
+                for Alternative { remedy, width, height, frames, peak_bytes, .. } in alternatives {
+                    let peak = mebibytes(peak_bytes);
+                    println!("{remedy}: {width}x{height}, {frames} frames would fit, with a peak of {peak}");
                 }
             }
             return Err(Error::DeviceTooSmall { what, needed, allowed });
@@ -40,6 +41,7 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         if let Some(fields) = json.as_object_mut() {
             fields.insert("download".into(), json!(download));
             fields.insert("wall".into(), json!(wall));
+            fields.insert("alternatives".into(), json!(alternatives));
         }
         println!("{json}");
         return Ok(());
@@ -70,6 +72,12 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         mebibytes(plan.peak_bytes),
         mebibytes(plan.largest_binding)
     );
+    for Alternative { remedy, peak_bytes, .. } in alternatives {
+        println!(
+            "the transformer's weights are read again at every step; with {remedy} they would stay, peak {}",
+            mebibytes(peak_bytes)
+        );
+    }
     Ok(())
 }
 

@@ -21,6 +21,10 @@ use super::output::failed;
 use super::pack::{ggml_architecture, gguf_path};
 use random::Weights;
 
+/// Number formats that weights can be written in: all that GGUF files hold and the library reads.
+pub const FORMATS: [&str; 11] =
+    ["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0"];
+
 /// Writes a model of random weights.
 ///
 /// # Errors
@@ -36,7 +40,7 @@ pub fn run(args: &SynthArgs) -> Result<()> {
         if args.only.as_deref().is_some_and(|only| only != component) {
             continue;
         }
-        let quant = Packing::from_name(&args.quant).unwrap_or(Packing::AtMost16);
+        let quant = Packing::To(FileDtype::from_name(args.quant.to_ascii_uppercase()));
         let packing = if component == "vae" && args.only.is_none() { Packing::AtMost16 } else { quant };
         let tensors: Vec<&FileTensor> =
             tensors.iter().filter(|tensor| tensor.component == component).collect();
