@@ -12,7 +12,7 @@ use super::measure::{Budget, Spread, repetitions, spread};
 use crate::executor::{CpuChoice, Executor};
 use crate::gpu::{Binding, Dispatch, Gpu, Kernel};
 use crate::tensor::{DType, Tensor};
-use crate::{CancelFlag, Error, Result};
+use crate::{CancelFlag, Result};
 
 /// Workgroups of a dispatch: every compute unit of any device has several.
 const WORKGROUPS: usize = 2048;
@@ -131,18 +131,7 @@ const CPU_ROUNDS: usize = 1 << 16;
 
 async fn on_cpu(budget: Budget) -> Result<Peak> {
     let threads = threads();
-    let run = || -> Result<()> {
-        #[cfg(not(target_arch = "wasm32"))]
-        std::thread::scope(|scope| {
-            let all: Vec<_> = (0..threads).map(|_| scope.spawn(|| black_box(chains()))).collect();
-            all.into_iter().try_for_each(|thread| thread.join().map(drop))
-        })
-        .map_err(|_| Error::DeviceError { reason: "a thread has panicked".into() })?;
-        #[cfg(target_arch = "wasm32")]
-        black_box(chains());
-        Ok(())
-    };
-    let seconds = spread(&|| Box::pin(std::future::ready(run())), 1, budget).await?;
+    let seconds = spread(&|| Box::pin(std::future::ready(on_all(threads))), 1, budget).await?;
     let lanes = Arch::new().dispatch(Lanes) as u64;
     Ok(Peak {
         seconds,
@@ -156,9 +145,24 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+#[cfg(not(target_arch = "wasm32"))]
+fn on_all(threads: usize) -> Result<()> {
+    let joined = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(|| black_box(chains()))).collect();
+        all.into_iter().try_for_each(|thread| thread.join().map(drop))
+    });
+    joined.map_err(|_| crate::Error::DeviceError { reason: "a thread has panicked".into() })
+}
+
 #[cfg(target_arch = "wasm32")]
 fn threads() -> usize {
     1
+}
+
+#[cfg(target_arch = "wasm32")]
+fn on_all(_: usize) -> Result<()> {
+    black_box(chains());
+    Ok(())
 }
 
 fn chains() -> f32 {
