@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use super::attention::Attention;
 use super::conv::Conv;
 use super::gemm::{Gemm, ROWS, WIDTHS};
+use super::model::{Part, RecordedModel, Sizes};
 use super::operation::Operation;
 use super::peak::Arithmetic;
 use super::random::Format;
 use super::report::CaseInfo;
+use crate::Result;
+use crate::config::published::Published;
 
 /// A case and what it measures.
 #[derive(Debug)]
@@ -25,10 +28,15 @@ pub enum Work {
     Peak(Arithmetic),
     /// One operation.
     Operation(Box<dyn Operation>),
+    /// Part of a model, for a clip of this width, height and number of frames.
+    Model(Sizes, Part, Option<[usize; 3]>),
 }
 
 /// All cases, in order.
-pub fn all() -> Vec<Case> {
+///
+/// # Errors
+/// A clip that its model cannot make.
+pub fn all() -> Result<Vec<Case>> {
     let peaks = Arithmetic::ALL.map(|arithmetic| Case {
         info: CaseInfo {
             id: format!("peak/{}", arithmetic.name()),
@@ -40,7 +48,11 @@ pub fn all() -> Vec<Case> {
         },
         work: Work::Peak(arithmetic),
     });
-    peaks.into_iter().chain(gemms()).chain(attentions()).chain(convs()).collect()
+    let operations = gemms().chain(attentions()).chain(convs());
+    let models = MODELS.into_iter().flat_map(|(name, sizes, clip)| {
+        [Part::Pass, Part::Decode].map(|part| model(name, sizes, part, clip))
+    });
+    peaks.into_iter().chain(operations).map(Ok).chain(models).collect()
 }
 
 /// A case of one operation.
@@ -124,5 +136,40 @@ fn convs() -> impl Iterator<Item = Case> {
             let conv = Conv { frames, kernel, channels_in, channels_out, height, width, upsample, format };
             case("conv", name, Some(format), quick, conv)
         })
+    })
+}
+
+/// Wan 1.3B's at the least that looks like something, and at its own size.
+const MODELS: [(&str, Sizes, Option<[usize; 3]>); 3] = [
+    ("small", Sizes::Small, None),
+    ("wan2.1-1.3b", Sizes::Of(Published::Wan21Small), Some([416, 240, 33])),
+    ("wan2.1-1.3b", Sizes::Of(Published::Wan21Small), Some([832, 480, 81])),
+];
+
+/// A case of part of a model.
+///
+/// # Errors
+/// A clip that the model cannot make.
+pub fn model(name: &str, sizes: Sizes, part: Part, clip: Option<[usize; 3]>) -> Result<Case> {
+    let recorded = RecordedModel::new(sizes, part, clip)?;
+    let size = clip.map_or(String::new(), |[width, height, frames]| format!("/{width}x{height}x{frames}"));
+    let [channels, latent_frames, height, width] = recorded.latents;
+    Ok(Case {
+        info: CaseInfo {
+            id: format!("model/{name}{size}/{}", part.name()),
+            suite: "model",
+            shape: BTreeMap::from([
+                ("channels", channels),
+                ("latentFrames", latent_frames),
+                ("latentHeight", height),
+                ("latentWidth", width),
+                ("frames", recorded.frames),
+                ("tokens", recorded.tokens()),
+            ]),
+            format: Some(Format::F16.name()),
+            flops: recorded.flops(),
+            quick: sizes == Sizes::Small,
+        },
+        work: Work::Model(sizes, part, clip),
     })
 }

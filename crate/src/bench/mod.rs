@@ -13,6 +13,7 @@
 //! | [`peak`] | arithmetic alone |
 //! | [`operation`] | one operation: what it reads, and what comes out in f64 |
 //! | [`gemm`], [`attention`], [`conv`] | the operations |
+//! | [`model`], [`profile`] | whole models, and where their time goes |
 //! | [`random`] | values by index |
 //! | [`measure`] | time |
 //! | [`report`] | what is said, as JSON |
@@ -22,13 +23,17 @@ pub mod cases;
 pub mod conv;
 pub mod gemm;
 pub mod measure;
+pub mod model;
 pub mod operation;
 pub mod peak;
+pub mod profile;
 pub mod random;
 pub mod report;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+
+use futures_util::future::LocalBoxFuture;
 
 use crate::executor::{DeviceChoice, Executor, Program};
 use crate::gpu::GpuOptions;
@@ -36,6 +41,7 @@ use crate::recording::Recorder;
 use crate::{CancelFlag, Error, Result};
 use cases::{Case, Work};
 use measure::{Budget, Spread};
+use model::RecordedModel;
 use peak::{Arithmetic, Peak, kernel_name};
 use report::{CaseInfo, CaseReport, DeviceReport, ErrorReport, Header, Measurement, Outcome, VERSION};
 
@@ -69,7 +75,7 @@ impl Bench {
     /// As [`Executor::open`], and those of the executor.
     pub async fn open(choice: DeviceChoice, seconds_per_case: f64, cancel: &CancelFlag) -> Result<Self> {
         let options = GpuOptions { timings: true, ..GpuOptions::default() };
-        Self::on(Executor::open(choice, &options).await?, cases::all(), seconds_per_case, cancel).await
+        Self::on(Executor::open(choice, &options).await?, cases::all()?, seconds_per_case, cancel).await
     }
 
     /// The same of some cases on an executor that is open; its device times dispatches where [`GpuOptions::timings`] asked for it.
@@ -193,7 +199,32 @@ impl Bench {
                 operation::release(&inputs, &self.executor);
                 outcome
             }
+            Work::Model(sizes, part, clip) => {
+                let model = RecordedModel::new(*sizes, *part, *clip)?;
+                model.upload(&self.executor)?;
+                let outcome = self.measure_model(&model, cancel).await;
+                model.release(&self.executor);
+                outcome
+            }
         }
+    }
+
+    async fn measure_model(&self, model: &RecordedModel, cancel: &CancelFlag) -> Result<Measurement> {
+        let executor = &self.executor;
+        let programs = model.prepare(executor)?;
+        let run = || -> LocalBoxFuture<'_, Result<()>> { Box::pin(model.run(&programs, executor, cancel)) };
+        let seconds = measure::spread(&run, 1, self.budget()).await?;
+        let relative = model.error(executor, cancel).await?;
+        let error = relative.map(|relative| ErrorReport { relative, against: "cpu" });
+        let mut all = BTreeMap::new();
+        for (program, (_, times)) in programs.iter().zip(&model.recordings) {
+            for (name, count) in kernels(program) {
+                *all.entry(name).or_default() += count * times;
+            }
+        }
+        let operations = profile::profile(model, &programs, executor, cancel).await?;
+        let measurement = self.measurement(model.flops(), seconds, error, all);
+        Ok(Measurement { operations: Some(operations), ..measurement })
     }
 
     async fn measure_peak(&self, arithmetic: Arithmetic, cancel: &CancelFlag) -> Result<Peak> {

@@ -31,3 +31,4 @@ pub use pieces::FILES;
 pub use plan::{ClipPlan, StagePlan};
 pub use preview::Preview;
 pub use session::{FramesEvent, Session, StepEvent, TextEvent};
+pub(crate) use stages::{DecoderState, SamplerState, decode};

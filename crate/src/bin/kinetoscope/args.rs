@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kinetoscope::bench::SUITES;
+use kinetoscope::config::published::Published;
 use kinetoscope::config::{ModelIndex, Solver};
 use kinetoscope::executor::DeviceChoice;
 use kinetoscope::pipeline::{Configs, GenerateOptions, TimedPrompt};
@@ -244,7 +245,7 @@ impl PackArgs {
 pub struct SynthArgs {
     /// Which model's sizes.
     #[arg(long, value_name = "NAME")]
-    pub config: SynthConfig,
+    pub config: Published,
     /// Number format of its weights, as pack has it; the VAE stays at f16 unless it is written alone.
     #[arg(long, value_name = "FORMAT", default_value = "f16", value_parser = PossibleValuesParser::new(&Packing::NAMES[1..]))]
     pub quant: String,
@@ -257,19 +258,6 @@ pub struct SynthArgs {
     /// Folder to write.
     #[arg(value_name = "OUT")]
     pub out: PathBuf,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SynthConfig {
-    #[value(name = "wan2.1-1.3b")]
-    Wan21Small,
-    #[value(name = "wan2.1-14b")]
-    Wan21Large,
-    #[value(name = "wan2.2-5b")]
-    Wan22,
-    /// Of no published model: runs in seconds anywhere.
-    #[value(name = "tiny")]
-    Tiny,
 }
 
 #[derive(Debug, Args)]
