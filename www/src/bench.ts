@@ -10,7 +10,13 @@ import init, {
   CancelFlag,
 } from "./wasm/kinetoscope.js";
 
-export type { BenchCase, BenchHeader, BenchMeasurement, BenchReport, BenchSuite } from "./wasm/kinetoscope.js";
+export type {
+  BenchCase,
+  BenchHeader,
+  BenchMeasurement,
+  BenchReport,
+  BenchSuite,
+} from "./wasm/kinetoscope.js";
 
 /** Everything that was measured, as `kinetoscope bench --json` writes it. */
 export interface BenchResults {
