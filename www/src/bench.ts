@@ -1,6 +1,6 @@
 /**
  * Measures how fast a device is, in the thread that it is called in: a worker, unless the page has nothing else to do. Not
- * a part of the library: what `bench.html` is made of.
+ * a part of the library, whose wasm does without it: `./build.sh wasm-bench` builds the one that has it.
  */
 import init, {
   Bench,
@@ -8,7 +8,7 @@ import init, {
   type BenchHeader,
   type BenchReport,
   CancelFlag,
-} from "./wasm/kinetoscope.js";
+} from "./wasm-bench/kinetoscope.js";
 
 export type {
   BenchCase,
@@ -16,7 +16,7 @@ export type {
   BenchMeasurement,
   BenchReport,
   BenchSuite,
-} from "./wasm/kinetoscope.js";
+} from "./wasm-bench/kinetoscope.js";
 
 /** Everything that was measured, as `kinetoscope bench --json` writes it. */
 export interface BenchResults {

@@ -138,6 +138,7 @@ impl Bench {
     /// [`Error::OptionInvalid`] for a case that there is not, [`Error::Cancelled`], [`Error::DeviceLost`]; whatever else goes wrong is in the
     /// report.
     pub async fn run(&self, id: &str, cancel: &CancelFlag) -> Result<CaseReport> {
+        cancel.check()?;
         let Some(case) = self.cases.iter().find(|case| case.info.id == id) else {
             return Err(Error::OptionInvalid {
                 option: "case".into(),

@@ -110,8 +110,7 @@ impl Bench {
             Some("cpu") => DeviceChoice::Cpu,
             _ => return Err(invalid("device", "\"webgpu\" or \"cpu\"", &device)),
         };
-        // NaN is not above 0 either.
-        if !(seconds_per_case > 0.0) {
+        if seconds_per_case.is_nan() || seconds_per_case <= 0.0 {
             return Err(invalid("secondsPerCase", "a number above 0", &seconds_per_case.into()));
         }
         let bench = bench::Bench::open(choice, seconds_per_case, &crate::CancelFlag::new()).await?;
