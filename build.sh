@@ -11,9 +11,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-wasm_in=target/wasm32-unknown-unknown/release/kinetoscope.wasm
-wasm_out=www/src/wasm
-
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 fail() {
   printf 'build.sh: %s\n' "$*" >&2
@@ -124,21 +121,29 @@ need_npm_packages() {
 
 # --- building -----------------------------------------------------------------------------------------------------
 
-build_wasm() {
+build_wasm() { build_wasm_into www/src/wasm target; }
+
+# With `kinetoscope::bench`, which the page does without; apart, because cargo gives both the same name.
+build_wasm_bench() { build_wasm_into www/src/wasm-bench target/bench --features bench; }
+
+# Builds into a folder, by way of another, with options of cargo's.
+build_wasm_into() {
+  local out=$1 target=$2
+  local in=$target/wasm32-unknown-unknown/release/kinetoscope.wasm
   need_rust
   need_node
   need_wasm_target
   need_wasm_bindgen
   need_npm_packages
   say "building the wasm"
-  cargo build --release --target wasm32-unknown-unknown -p kinetoscope --lib
-  if [ "$wasm_out/kinetoscope_bg.wasm" -nt "$wasm_in" ]; then
+  cargo build --release --target wasm32-unknown-unknown --target-dir "$target" -p kinetoscope --lib "${@:3}"
+  if [ "$out/kinetoscope_bg.wasm" -nt "$in" ]; then
     return
   fi
   # Made aside and then moved: an interrupted run leaves nothing that looks finished.
   local aside
   aside=$(mktemp -d target/wasm-bindgen.XXXXXX)
-  .tools/bin/wasm-bindgen --target web --out-dir "$aside" --out-name kinetoscope "$wasm_in"
+  .tools/bin/wasm-bindgen --target web --out-dir "$aside" --out-name kinetoscope "$in"
   say "optimising the wasm"
   # The features that Rust's wasm32 target and .cargo/config.toml switch on.
   www/node_modules/.bin/wasm-opt -O3 --enable-simd --enable-bulk-memory --enable-sign-ext --enable-mutable-globals \
@@ -146,9 +151,9 @@ build_wasm() {
     "$aside/kinetoscope_bg.wasm" -o "$aside/kinetoscope_opt.wasm"
   mv "$aside/kinetoscope_opt.wasm" "$aside/kinetoscope_bg.wasm"
   chmod 755 "$aside"
-  rm -rf "$wasm_out"
-  mv "$aside" "$wasm_out"
-  say "wasm: $(wc -c <"$wasm_out/kinetoscope_bg.wasm") bytes, $(gzip -9c "$wasm_out/kinetoscope_bg.wasm" | wc -c) with gzip"
+  rm -rf "$out"
+  mv "$aside" "$out"
+  say "wasm: $(wc -c <"$out/kinetoscope_bg.wasm") bytes, $(gzip -9c "$out/kinetoscope_bg.wasm" | wc -c) with gzip"
 }
 
 build_page() {
@@ -185,13 +190,15 @@ run_clip() {
 
 test_format() { cargo fmt --all --check; }
 test_clippy() { cargo clippy --workspace --all-targets --features cli -- -D warnings; }
-test_clippy_wasm() { cargo clippy -p kinetoscope --lib --test wasm --target wasm32-unknown-unknown -- -D warnings; }
+test_clippy_wasm() {
+  cargo clippy -p kinetoscope --features bench --lib --test wasm --target wasm32-unknown-unknown -- -D warnings
+}
 test_native() { cargo test --workspace --features cli; }
 test_wasm() {
   CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$PWD/.tools/bin/wasm-bindgen-test-runner \
     WASM_BINDGEN_TEST_WEBDRIVER_JSON=$PWD/tests/wasm/webdriver.json WASM_BINDGEN_TEST_TIMEOUT=600 \
     CHROMEDRIVER=$(command -v chromedriver) \
-    cargo test --target wasm32-unknown-unknown -p kinetoscope --test wasm
+    cargo test --target wasm32-unknown-unknown -p kinetoscope --features bench --test wasm
 }
 test_types() { (cd www && npm run --silent check); }
 test_prettier() { (cd www && npm run --silent format:check); }
@@ -256,6 +263,7 @@ case "${1:-}:$#" in
   test:1) run_tests ;;
   pack:1) pack ;;
   wasm:1) build_wasm ;;
+  wasm-bench:1) build_wasm_bench ;;
   page:1) build_page ;;
   library:1) build_library ;;
   *)

@@ -32,9 +32,12 @@
 //! | [`executor`] | the one interface over both executors |
 //! | [`gpu`], [`cpu`] | the executors: WebGPU, and plain Rust |
 //! | [`recording`], [`ops`], [`tensor`], [`quants`] | the list of operations of a forward, the operations, virtual tensors, quantised matrices |
+//! | `bench` | with the feature of that name: how fast a device is, by peaks, operations and whole models |
 //! | [`error`], [`cancel`] | every way to fail; the flag that stops work |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod cancel;
 pub mod config;
 pub mod cpu;

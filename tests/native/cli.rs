@@ -484,3 +484,29 @@ fn a_plan_says_what_to_do() {
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["alternatives"][2]["changes"], serde_json::json!(["tinyDecoder"]));
 }
+
+#[test]
+fn a_bench_writes_what_it_measured() {
+    let scratch = Scratch::new();
+    let path = scratch.path("bench.json");
+    let arguments = ["bench", "--suite", "quick", "--device", "cpu", "--only", "conv/64>64@8x8", "--json"];
+    let output = kinetoscope(&[&arguments[..], &[path.to_str().unwrap()]].concat());
+    succeeded(&output);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(json["header"]["device"]["device"], "cpu");
+    assert_eq!(json["cases"].as_array().unwrap().len(), 2);
+    for case in json["cases"].as_array().unwrap() {
+        assert_eq!(case["outcome"], "measured");
+        assert!(shown.contains(case["id"].as_str().unwrap()), "{shown}");
+    }
+    // What has no time is said so, and is no failure.
+    let hurried = ["bench", "--suite", "model", "--device", "cpu", "--seconds-per-case", "0.0001"];
+    let hurried = kinetoscope(&hurried);
+    succeeded(&hurried);
+    let shown = String::from_utf8_lossy(&hurried.stdout).into_owned();
+    assert!(shown.matches("skipped: ").count() == 6, "{shown}");
+    failed(&kinetoscope(&["bench", "--device", "cpu", "--only", "nothing"]), "option_invalid", &["nothing"]);
+    let listed = kinetoscope(&["bench", "--device", "cpu", "--suite", "gpu", "--list"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).lines().count() > 100);
+}

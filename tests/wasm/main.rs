@@ -9,6 +9,8 @@
     reason = "tests are not an interface, and fail by panicking"
 )]
 
+#[cfg(feature = "bench")]
+mod bench;
 mod bindings;
 mod executors;
 

@@ -10,6 +10,7 @@
 mod defaults;
 mod inferred;
 mod model_index;
+pub mod published;
 mod scheduler;
 mod taehv;
 mod text_encoder;

@@ -75,6 +75,11 @@ impl Program {
         dying.reverse();
         Self { recording, dying }
     }
+
+    /// What it runs.
+    pub fn recording(&self) -> &Recording {
+        &self.recording
+    }
 }
 
 impl Cpu {

@@ -63,6 +63,7 @@ pub struct Gpu {
     pub(super) pipelines: RefCell<HashMap<Kernel, Rc<Pipeline>>>,
     pub(super) pace: RefCell<Pace>,
     pub(super) timings: RefCell<HashMap<&'static str, f64>>,
+    timed: Cell<bool>,
     info: AdapterInfo,
 }
 
@@ -85,6 +86,7 @@ impl Gpu {
         };
         let mut required_features = wgpu::Features::empty();
         required_features.set(wgpu::Features::TIMESTAMP_QUERY, options.timings && info.timestamps);
+        required_features.set(wgpu::Features::SHADER_F16, info.f16);
         let request = wgpu::DeviceDescriptor { required_limits, required_features, ..Default::default() };
         let (device, queue) =
             adapter.request_device(&request).await.map_err(|error| unavailable(error.to_string()))?;
@@ -99,6 +101,7 @@ impl Gpu {
             residents: RefCell::default(),
             pipelines: RefCell::default(),
             timings: RefCell::default(),
+            timed: Cell::new(options.timings && info.timestamps),
             info,
             device,
             queue,
@@ -128,7 +131,13 @@ impl Gpu {
 
     /// Whether dispatches are timed.
     pub(super) fn timed(&self) -> bool {
-        self.options.timings && self.info.timestamps
+        self.timed.get()
+    }
+
+    /// Switches the timing of dispatches off, and on again where [`GpuOptions::timings`] has asked for it; whether they are timed now.
+    pub fn time_dispatches(&self, on: bool) -> bool {
+        self.timed.set(on && self.options.timings && self.info.timestamps);
+        self.timed.get()
     }
 }
 

@@ -118,7 +118,8 @@ impl Gpu {
         let mut rest = steps;
         let mut outcome = cancel.check();
         while outcome.is_ok() && !rest.is_empty() {
-            let count = self.pace.borrow().cut(rest.iter().map(|step| step.cost));
+            let most = if self.timed() { Timer::MOST_STEPS } else { rest.len() };
+            let count = self.pace.borrow().cut(rest.iter().take(most).map(|step| step.cost));
             let (steps, after) = rest.split_at(count);
             rest = after;
             let timer = self.timed().then(|| Timer::new(self, steps.len())).transpose()?;

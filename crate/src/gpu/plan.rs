@@ -1,6 +1,6 @@
 //! Where every tensor of a recording lives, and how many bytes that takes, known without a GPU.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::dispatch::{Dispatch, buffer_bytes};
 use super::kernels::lower;
@@ -54,8 +54,36 @@ impl Plan {
         Self::make(recording, limits, false)
     }
 
+    /// As [`Plan::new`], of dispatches that are no operation's: on residents alone.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn of_dispatches(dispatches: Vec<Dispatch>, limits: &Limits) -> Result<Self> {
+        let mut plan = Self::empty();
+        let mut seen = HashSet::new();
+        for dispatch in dispatches {
+            let bound = dispatch.bindings.iter().map(|binding| &binding.tensor);
+            plan.residents.extend(bound.filter(|tensor| seen.insert(tensor.id())).cloned());
+            plan.take_in(dispatch, limits, true)?;
+        }
+        plan.ends.push(plan.dispatches.len());
+        plan.sum(limits)
+    }
+
     fn make(recording: &Recording, limits: &Limits, keeps_dispatches: bool) -> Result<Self> {
-        let mut plan = Self {
+        let mut plan = Self::empty();
+        plan.assign(recording, limits)?;
+        for op in recording.ops() {
+            for dispatch in lower(op, limits)? {
+                plan.take_in(dispatch, limits, keeps_dispatches)?;
+            }
+            plan.ends.push(plan.dispatches.len());
+        }
+        plan.sum(limits)
+    }
+
+    fn empty() -> Self {
+        Self {
             dispatches: Vec::new(),
             uniforms: Vec::new(),
             ends: Vec::new(),
@@ -67,34 +95,36 @@ impl Plan {
             uniform_bytes: 0,
             largest_binding: 0,
             largest_buffer: 0,
-        };
-        plan.assign(recording, limits)?;
-        for op in recording.ops() {
-            for dispatch in lower(op, limits)? {
-                let uniforms = dispatch.uniforms(limits)?;
-                plan.uniform_bytes += uniform_slot(&uniforms, limits);
-                let bound = dispatch.bindings.iter().map(|b| b.place(limits).0);
-                plan.largest_binding = bound.map(|b| b.end - b.start).fold(plan.largest_binding, u64::max);
-                if keeps_dispatches {
-                    plan.uniforms.push(uniforms);
-                    plan.dispatches.push(dispatch);
-                }
-            }
-            plan.ends.push(plan.dispatches.len());
         }
-        if plan.uniform_bytes > limits.max_buffer {
+    }
+
+    fn take_in(&mut self, dispatch: Dispatch, limits: &Limits, keeps: bool) -> Result<()> {
+        let uniforms = dispatch.uniforms(limits)?;
+        self.uniform_bytes += uniform_slot(&uniforms, limits);
+        let bound = dispatch.bindings.iter().map(|b| b.place(limits).0);
+        self.largest_binding = bound.map(|b| b.end - b.start).fold(self.largest_binding, u64::max);
+        if keeps {
+            self.uniforms.push(uniforms);
+            self.dispatches.push(dispatch);
+        }
+        Ok(())
+    }
+
+    /// The sums, when everything has been taken in.
+    fn sum(mut self, limits: &Limits) -> Result<Self> {
+        if self.uniform_bytes > limits.max_buffer {
             return Err(Error::DeviceTooSmall {
                 what: "the buffer of uniform blocks".into(),
-                needed: plan.uniform_bytes,
+                needed: self.uniform_bytes,
                 allowed: limits.max_buffer,
             });
         }
-        plan.temporary_bytes = plan.buffers.iter().sum();
-        plan.resident_bytes = plan.residents.iter().map(buffer_bytes).sum();
-        let residents = plan.residents.iter().map(buffer_bytes);
-        plan.largest_buffer =
-            plan.buffers.iter().copied().chain(residents).fold(plan.uniform_bytes, u64::max);
-        Ok(plan)
+        self.temporary_bytes = self.buffers.iter().sum();
+        self.resident_bytes = self.residents.iter().map(buffer_bytes).sum();
+        let residents = self.residents.iter().map(buffer_bytes);
+        self.largest_buffer =
+            self.buffers.iter().copied().chain(residents).fold(self.uniform_bytes, u64::max);
+        Ok(self)
     }
 
     /// Bytes of everything that exists while a program of this plan is alive.

@@ -24,8 +24,7 @@ pub(super) struct Pipeline {
 pub struct Program {
     pub(super) steps: Vec<Step>,
     pub(super) residents: Vec<(u64, Rc<Allocation>)>,
-    /// Held for its memory.
-    _parts: Parts,
+    parts: Parts,
     bytes: u64,
 }
 
@@ -59,6 +58,11 @@ impl Program {
     pub fn dispatches(&self) -> usize {
         self.steps.len()
     }
+
+    /// The kernel of each dispatch of one run.
+    pub fn kernels(&self) -> impl Iterator<Item = &Kernel> {
+        self.parts.plan.dispatches.iter().map(|dispatch| &dispatch.kernel)
+    }
 }
 
 impl Gpu {
@@ -67,14 +71,27 @@ impl Gpu {
     /// # Errors
     /// As [`Plan::new`], and the device's own.
     pub fn prepare(&self, recording: &Recording) -> Result<Program> {
-        let parts = self.prepare_parts(recording, &|_| false)?;
+        self.bind_whole(self.prepare_parts(recording, &|_| false)?)
+    }
+
+    /// As [`Gpu::prepare`], of dispatches that are no operation's: on residents alone.
+    ///
+    /// # Errors
+    /// As [`Gpu::prepare`].
+    pub fn prepare_dispatches(&self, dispatches: Vec<Dispatch>) -> Result<Program> {
+        self.status.check()?;
+        let plan = Plan::of_dispatches(dispatches, &self.limits)?;
+        self.bind_whole(self.allocate_plan(plan, &|_| false)?)
+    }
+
+    fn bind_whole(&self, parts: Parts) -> Result<Program> {
         let residents = self.residents.borrow();
         let ids = parts.plan.residents.iter().map(Tensor::id);
         let residents = ids.filter_map(|id| Some((id, residents.get(&id)?.clone()))).collect();
-        let steps = self.bind_ops(&parts, 0..recording.ops().len())?;
+        let steps = self.bind_ops(&parts, 0..parts.plan.ends.len())?;
         let bytes = parts.plan.temporary_bytes + parts.plan.uniform_bytes;
         self.status.check()?;
-        Ok(Program { steps, residents, _parts: parts, bytes })
+        Ok(Program { steps, residents, parts, bytes })
     }
 
     /// Plans a recording and gives it memory, but for the residents that are `absent`: they have some when they are bound. Other missing
@@ -84,7 +101,11 @@ impl Gpu {
     /// As [`Plan::new`], and the device's own.
     pub fn prepare_parts(&self, recording: &Recording, absent: &dyn Fn(u64) -> bool) -> Result<Parts> {
         self.status.check()?;
-        let plan = Box::new(Plan::new(recording, &self.limits)?);
+        self.allocate_plan(Plan::new(recording, &self.limits)?, absent)
+    }
+
+    fn allocate_plan(&self, plan: Plan, absent: &dyn Fn(u64) -> bool) -> Result<Parts> {
+        let plan = Box::new(plan);
         for tensor in plan.residents.iter().filter(|tensor| !absent(tensor.id())) {
             self.resident(tensor)?;
         }

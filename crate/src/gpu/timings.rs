@@ -16,9 +16,11 @@ pub(super) struct Timer {
 }
 
 impl Timer {
+    /// Steps of a submit that can be timed: a query set holds at most 4,096 queries.
+    pub(super) const MOST_STEPS: usize = 2048;
+
     pub(super) fn new(gpu: &Gpu, steps: usize) -> Result<Self> {
-        // A query set holds at most 4,096 queries; dispatches beyond it go untimed.
-        let count = (steps.min(2048) * 2) as u32;
+        let count = (steps.min(Self::MOST_STEPS) * 2) as u32;
         let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
             label: None,
             ty: wgpu::QueryType::Timestamp,

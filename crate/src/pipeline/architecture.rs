@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::autoencoder::{Decoder, Encoder};
 use super::options::GenerateOptions;
 use super::pieces::{FILES, Pieces};
+use crate::config::published::{self, Published};
 use crate::config::{
     GenerationDefaults, ModelIndex, SchedulerConfig, Umt5Config, WanTransformerConfig, WanVaeConfig,
 };
@@ -43,6 +44,39 @@ impl Configs {
     /// together.
     pub async fn read(source: &dyn Source) -> Result<Self> {
         Ok(Pieces::read(source).await?.configs)
+    }
+
+    /// Those of a published model.
+    ///
+    /// # Errors
+    /// What a parser reports.
+    pub fn published(model: Published) -> Result<Self> {
+        let files = published::files(model).into_iter();
+        Self::of_files(&files.map(|(path, json)| (path, json.to_string().into_bytes())).collect::<Vec<_>>())
+    }
+
+    /// From the content of every config file, by its path in a diffusers folder.
+    ///
+    /// # Errors
+    /// [`Error::FileMissing`], and what a parser reports.
+    pub fn of_files<T: AsRef<[u8]>>(files: &[(&str, T)]) -> Result<Self> {
+        let json = |path: &str| {
+            let file = files.iter().find(|(name, _)| *name == path).map(|(_, json)| json.as_ref());
+            file.ok_or_else(|| Error::FileMissing { path: path.into() })
+        };
+        let configs = Self {
+            index: ModelIndex::parse(ModelIndex::PATH, json(ModelIndex::PATH)?)?,
+            transformer: WanTransformerConfig::parse(
+                WanTransformerConfig::PATH,
+                json(WanTransformerConfig::PATH)?,
+            )?,
+            text_encoder: Umt5Config::parse(Umt5Config::PATH, json(Umt5Config::PATH)?)?,
+            vae: WanVaeConfig::parse(WanVaeConfig::PATH, json(WanVaeConfig::PATH)?)?,
+            scheduler: SchedulerConfig::parse(SchedulerConfig::PATH, json(SchedulerConfig::PATH)?)?,
+            defaults: GenerationDefaults::parse(GenerationDefaults::PATH, json(GenerationDefaults::PATH)?)?,
+        };
+        configs.check(WanTransformerConfig::PATH)?;
+        Ok(configs)
     }
 
     /// Whether the components go together; `transformer` is the file that told the transformer's sizes.

@@ -32,3 +32,5 @@ pub use pieces::FILES;
 pub use plan::{ClipPlan, StagePlan};
 pub use preview::Preview;
 pub use session::{FramesEvent, Session, StepEvent, TextEvent};
+#[cfg(feature = "bench")]
+pub(crate) use stages::{DecoderState, SamplerState, decode};

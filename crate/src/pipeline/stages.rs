@@ -13,7 +13,7 @@ use crate::tensor::{DType, Tensor};
 
 /// What the sampling keeps on the device between steps.
 #[derive(Debug)]
-pub(super) struct SamplerState {
+pub(crate) struct SamplerState {
     /// `[C, T, H, W]`, normalised.
     pub latents: Tensor,
     last_sample: Tensor,
@@ -47,7 +47,7 @@ pub(super) struct Reuse {
 
 /// Latents that are not sampled, put in their places at every step.
 #[derive(Debug)]
-pub(super) struct Conditioning {
+pub(crate) struct Conditioning {
     /// `[C, T, H, W]`, normalised; whatever where `open` is 1.
     pub latents: Tensor,
     /// `[T * H * W]`: 1 where the clip is made.
@@ -116,7 +116,7 @@ impl SamplerState {
 
 /// The frames that one decoding makes, and what it is told.
 #[derive(Debug)]
-pub(super) struct DecoderState {
+pub(crate) struct DecoderState {
     /// `[1]`: index of the latent frame.
     pub frame: Tensor,
     /// `[H, W, 3]` in 0..1, one for each frame of a latent frame.
@@ -238,7 +238,7 @@ pub(super) fn finish(latents: &Tensor, conditioning: &Conditioning) -> Result<Re
 }
 
 /// One latent frame to pixels; `first` is a clip's first latent frame, which makes one frame.
-pub(super) fn decode(
+pub(crate) fn decode(
     architecture: &Architecture,
     latents: &Tensor,
     state: &DecoderState,

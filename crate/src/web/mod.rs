@@ -7,12 +7,15 @@
 //! | `session` | one clip in the making |
 //! | `options` | what JavaScript asks for, read and checked |
 //! | `source` | model files that JavaScript brings |
+//! | `bench` | how fast a device is, with the feature of that name |
 //! | `cancel` | the flag that JavaScript raises |
 //! | `errors` | errors to JavaScript and back |
 //!
 //! Calls that take time give a promise and borrow nothing meanwhile: every other call, `cancel()` and `free()` too, is
 //! allowed while one runs.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod cancel;
 mod engine;
 mod errors;
@@ -21,6 +24,8 @@ mod options;
 mod session;
 mod source;
 
+#[cfg(feature = "bench")]
+pub use bench::Bench;
 pub use cancel::CancelFlag;
 pub use engine::Engine;
 pub use model::Model;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kinetoscope::bench::SUITES;
+use kinetoscope::config::published::Published;
 use kinetoscope::config::{ModelIndex, Solver};
 use kinetoscope::executor::DeviceChoice;
 use kinetoscope::pipeline::{Configs, GenerateOptions, TimedPrompt};
@@ -35,6 +37,8 @@ pub enum Command {
     Pack(Box<PackArgs>),
     /// Writes a model of random weights at its full size: to measure with, and to test.
     Synth(SynthArgs),
+    /// Measures how fast a device is: at best, at single operations and at whole models.
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +135,12 @@ fn bytes(text: &str) -> std::result::Result<u64, String> {
     let (number, unit) = unit.unwrap_or((text, 1));
     let number = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
     number.ok_or_else(|| "expected a number of bytes, such as 4294967296 or 4GiB".into())
+}
+
+/// A number above 0.
+fn positive(text: &str) -> std::result::Result<f64, String> {
+    let number = text.trim().parse::<f64>().ok().filter(|number| *number > 0.0 && number.is_finite());
+    number.ok_or_else(|| "expected a number above 0".into())
 }
 
 /// Two numbers with a comma between them.
@@ -240,7 +250,7 @@ impl PackArgs {
 pub struct SynthArgs {
     /// Which model's sizes.
     #[arg(long, value_name = "NAME")]
-    pub config: SynthConfig,
+    pub config: Published,
     /// Number format of its weights; what stays in floats is as pack has it, and the VAE stays at f16 unless it is written alone.
     #[arg(long, value_name = "FORMAT", default_value = "f16", value_parser = PossibleValuesParser::new(synth::FORMATS))]
     pub quant: String,
@@ -255,17 +265,41 @@ pub struct SynthArgs {
     pub out: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure; gpu is everything, quick what a software adapter does in some minutes. May be repeated.
+    #[arg(long, value_name = "NAME", default_value = "quick", value_parser = PossibleValuesParser::new(SUITES))]
+    pub suite: Vec<String>,
+    /// Only the cases whose names contain this.
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
+    /// Names the cases instead of running them.
+    #[arg(long)]
+    pub list: bool,
+    /// File for the results as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// What to measure on.
+    #[arg(long, default_value = "gpu")]
+    pub device: BenchDevice,
+    /// Seconds that a case may take: what would take longer is reported as skipped.
+    #[arg(long, value_name = "X", default_value_t = 10.0, value_parser = positive)]
+    pub seconds_per_case: f64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SynthConfig {
-    #[value(name = "wan2.1-1.3b")]
-    Wan21Small,
-    #[value(name = "wan2.1-14b")]
-    Wan21Large,
-    #[value(name = "wan2.2-5b")]
-    Wan22,
-    /// Of no published model: runs in seconds anywhere.
-    #[value(name = "tiny")]
-    Tiny,
+pub enum BenchDevice {
+    Gpu,
+    Cpu,
+}
+
+impl From<BenchDevice> for DeviceChoice {
+    fn from(device: BenchDevice) -> Self {
+        match device {
+            BenchDevice::Gpu => Self::WebGpu,
+            BenchDevice::Cpu => Self::Cpu,
+        }
+    }
 }
 
 fn packing() -> PossibleValuesParser {

@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod args;
+mod bench;
 mod convert;
 mod footage;
 mod generate;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         args::Command::Inspect(args) => inspect::run(&args),
         args::Command::Pack(args) => pack::run(&args),
         args::Command::Synth(args) => synth::run(&args),
+        args::Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,5 @@
 //! `kinetoscope synth`.
 
-mod configs;
 mod random;
 mod tokenizer;
 
@@ -8,6 +7,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use kinetoscope::config::published;
 use kinetoscope::pipeline::{Architecture, Configs};
 use kinetoscope::weights::gguf_writer::{GgufTensor, gguf_header};
 use kinetoscope::weights::source::FolderSource;
@@ -30,7 +30,7 @@ pub const FORMATS: [&str; 11] =
 /// # Errors
 /// [`Error::WriteFailed`], also where a file is there already.
 pub fn run(args: &SynthArgs) -> Result<()> {
-    for (path, json) in configs::files(args.config) {
+    for (path, json) in published::files(args.config) {
         config(&args.out, path, &json)?;
     }
     config(&args.out, kinetoscope::text::TextTokenizer::PATH, &tokenizer::json())?;

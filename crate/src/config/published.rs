@@ -1,15 +1,32 @@
 //! The config files of published models, as their diffusers folders have them; and of a tiny one.
 
-use kinetoscope::config::{
-    GenerationDefaults, ModelIndex, SchedulerConfig, Umt5Config, WanTransformerConfig, WanVaeConfig,
-};
 use serde_json::{Value, json};
 
-use super::super::args::SynthConfig;
+use super::{
+    GenerationDefaults, ModelIndex, SchedulerConfig, Umt5Config, WanTransformerConfig, WanVaeConfig,
+};
+
+/// Whose sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Published {
+    /// Wan 2.1, 1.3 billion parameters.
+    #[cfg_attr(feature = "cli", value(name = "wan2.1-1.3b"))]
+    Wan21Small,
+    /// Wan 2.1, 14 billion.
+    #[cfg_attr(feature = "cli", value(name = "wan2.1-14b"))]
+    Wan21Large,
+    /// Wan 2.2, 5 billion.
+    #[cfg_attr(feature = "cli", value(name = "wan2.2-5b"))]
+    Wan22,
+    /// Of no published model: runs in seconds anywhere.
+    #[cfg_attr(feature = "cli", value(name = "tiny"))]
+    Tiny,
+}
 
 /// Path and content of each.
-pub fn files(config: SynthConfig) -> Vec<(&'static str, Value)> {
-    let ti2v = config == SynthConfig::Wan22;
+pub fn files(config: Published) -> Vec<(&'static str, Value)> {
+    let ti2v = config == Published::Wan22;
     let index = json!({
         "_class_name": "WanPipeline", "expand_timesteps": ti2v,
         "scheduler": ["diffusers", "UniPCMultistepScheduler"],
@@ -32,25 +49,25 @@ pub fn files(config: SynthConfig) -> Vec<(&'static str, Value)> {
     ]
 }
 
-fn defaults(config: SynthConfig) -> Value {
+fn defaults(config: Published) -> Value {
     match config {
-        SynthConfig::Wan21Small => json!({"name": "random wan2.1-1.3b"}),
-        SynthConfig::Wan21Large => json!({"name": "random wan2.1-14b"}),
-        SynthConfig::Wan22 => {
+        Published::Wan21Small => json!({"name": "random wan2.1-1.3b"}),
+        Published::Wan21Large => json!({"name": "random wan2.1-14b"}),
+        Published::Wan22 => {
             json!({"name": "random wan2.2-5b", "width": 1280, "height": 704, "frames": 121, "fps": 24})
         }
-        SynthConfig::Tiny => json!({
+        Published::Tiny => json!({
             "name": "random tiny", "width": 64, "height": 32, "frames": 5, "steps": 2, "max_sequence_length": 64,
         }),
     }
 }
 
-fn transformer(config: SynthConfig) -> Value {
+fn transformer(config: Published) -> Value {
     let [heads, layers, ffn, channels, text] = match config {
-        SynthConfig::Wan21Small => [12, 30, 8960, 16, 4096],
-        SynthConfig::Wan21Large => [40, 40, 13_824, 16, 4096],
-        SynthConfig::Wan22 => [24, 30, 14_336, 48, 4096],
-        SynthConfig::Tiny => [2, 2, 512, 16, 256],
+        Published::Wan21Small => [12, 30, 8960, 16, 4096],
+        Published::Wan21Large => [40, 40, 13_824, 16, 4096],
+        Published::Wan22 => [24, 30, 14_336, 48, 4096],
+        Published::Tiny => [2, 2, 512, 16, 256],
     };
     json!({
         "_class_name": "WanTransformer3DModel", "patch_size": [1, 2, 2], "num_attention_heads": heads,
@@ -60,9 +77,9 @@ fn transformer(config: SynthConfig) -> Value {
     })
 }
 
-fn text_encoder(config: SynthConfig) -> Value {
+fn text_encoder(config: Published) -> Value {
     let [vocabulary, width, ff, layers, heads] = match config {
-        SynthConfig::Tiny => [384, 256, 512, 2, 4],
+        Published::Tiny => [384, 256, 512, 2, 4],
         _ => [256_384, 4096, 10_240, 24, 64],
     };
     json!({
@@ -72,21 +89,21 @@ fn text_encoder(config: SynthConfig) -> Value {
     })
 }
 
-fn vae(config: SynthConfig) -> Value {
+fn vae(config: Published) -> Value {
     match config {
-        SynthConfig::Wan21Small | SynthConfig::Wan21Large => json!({
+        Published::Wan21Small | Published::Wan21Large => json!({
             "_class_name": "AutoencoderKLWan", "base_dim": 96, "z_dim": 16, "dim_mult": [1, 2, 4, 4],
             "num_res_blocks": 2, "temperal_downsample": [false, true, true],
         }),
         // Statistics of latents say nothing where weights are random.
-        SynthConfig::Wan22 => json!({
+        Published::Wan22 => json!({
             "_class_name": "AutoencoderKLWan", "base_dim": 160, "decoder_base_dim": 256, "z_dim": 48,
             "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "temperal_downsample": [false, true, true],
             "is_residual": true, "in_channels": 12, "out_channels": 12, "patch_size": 2,
             "scale_factor_spatial": 16, "scale_factor_temporal": 4,
             "latents_mean": vec![0.0; 48], "latents_std": vec![1.0; 48],
         }),
-        SynthConfig::Tiny => json!({
+        Published::Tiny => json!({
             "_class_name": "AutoencoderKLWan", "base_dim": 16, "z_dim": 16, "dim_mult": [1, 2, 2, 2],
             "num_res_blocks": 1, "temperal_downsample": [false, true, true],
         }),
@@ -96,25 +113,17 @@ fn vae(config: SynthConfig) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kinetoscope::pipeline::{Architecture, Configs};
-    use kinetoscope::weights::source::FolderSource;
-    use pollster::block_on;
+    use crate::pipeline::{Architecture, Configs};
 
     /// The published models' numbers of parameters, in millions.
     #[test]
     fn sizes_are_the_published_models() {
         for (config, transformer, vae) in [
-            (SynthConfig::Wan21Small, 1419.0, 126.9),
-            (SynthConfig::Wan21Large, 14_288.5, 126.9),
-            (SynthConfig::Wan22, 4999.8, 704.7),
+            (Published::Wan21Small, 1419.0, 126.9),
+            (Published::Wan21Large, 14_288.5, 126.9),
+            (Published::Wan22, 4999.8, 704.7),
         ] {
-            let folder =
-                std::env::temp_dir().join(format!("kinetoscope-synth-{}-{config:?}", std::process::id()));
-            for (path, json) in files(config) {
-                super::super::config(&folder, path, &json).unwrap();
-            }
-            let configs = block_on(Configs::read(&FolderSource::new(&folder))).unwrap();
-            std::fs::remove_dir_all(&folder).unwrap();
+            let configs = Configs::published(config).unwrap();
             let tensors = Architecture::assumed(configs).unwrap().weights.tensors();
             let millions = |component: &str| {
                 let tensors = tensors.iter().filter(|tensor| tensor.component == component);
