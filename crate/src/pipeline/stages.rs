@@ -38,7 +38,7 @@ pub(crate) struct SamplerState {
 
 /// What the last pass through the transformer made, for steps without one.
 #[derive(Debug)]
-pub(super) struct Reuse {
+pub(crate) struct Reuse {
     /// `[C, T, H, W]`: the velocity, with guidance.
     pub velocity: Tensor,
     /// `[C, T, H, W]`: the velocity minus what the transformer looked at.
