@@ -1,9 +1,9 @@
-"""Writes a model's transformer as ONNX graphs, for comparing Kinetoscope with ONNX Runtime (`./build.sh bench --onnx FOLDER`).
+"""Writes a model's transformer as ONNX graphs, for comparing Kinetoscope with ONNX Runtime (`./build.sh bench --graphs FOLDER`).
 
 Two graphs, of what Kinetoscope computes once a clip and at every step: `context.onnx` makes the keys and values of every block's cross-attention
 from the encoded prompt, `pass.onnx` is a pass. Both have the shapes of the model's default clip, with one timestep for all tokens. Weights are 32-bit, widened from
-what the folder stores. Rotary embeddings are written without the assignments to slices that diffusers has, and attention as one node, because ONNX Runtime
-would pay for what the exporter makes of them. The graphs are checked against diffusers' own model.
+what the folder stores. Rotary embeddings are written without the assignments to slices that diffusers has, and attention is ONNX Runtime's own MultiHeadAttention:
+it would pay for what the exporter makes of diffusers' code. The graphs are checked against diffusers' own model.
 
     python onnx_export.py --model ../small --out FOLDER      # needs onnx, onnxscript and onnxruntime as well
 """
@@ -51,8 +51,12 @@ class CrossAttention:
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    """ONNX Runtime's own operation, of `[batch, tokens, heads, head_dim]`; it can be exported, not run."""
+    shape = (*q.shape[:2], q.shape[2] * q.shape[3])
+    inputs = tuple(x.flatten(2) for x in (q, k, v))
+    attributes = {"num_heads": q.shape[2]}
+    name = "com.microsoft::MultiHeadAttention"
+    return torch.onnx.ops.symbolic(name, inputs, attributes, dtype=q.dtype, shape=shape, version=1)
 
 
 class Context(torch.nn.Module):

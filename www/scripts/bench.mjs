@@ -1,8 +1,8 @@
 /**
  * Kinetoscope next to ONNX Runtime Web in headless Chromium, and what came of it as JSON and as a table in markdown.
  *
- *     npm run build:bench && node scripts/bench.mjs [--graphs FOLDER] [--only NAME] [--samples N] [--seconds N]
- *         [--without FEATURE,...] [--json FILE] [--markdown FILE]
+ *     npm run build:bench && node scripts/bench.mjs [--graphs FOLDER] [--only NAME] [--samples N]
+ *         [--seconds N] [--json FILE] [--markdown FILE]
  *
  * The folder of ONNX graphs is what `models/recipe/onnx_export.py` writes; without it transformer passes are skipped. Fails where Kinetoscope
  * computes something else than ONNX Runtime Web, unless it is the latter that differs from f64.
@@ -22,7 +22,6 @@ const { values } = parseArgs({
     only: text,
     samples: text,
     seconds: text,
-    without: text,
     json: text,
     markdown: text,
   },
@@ -48,7 +47,7 @@ async function compare(page) {
   page.setDefaultTimeout(0);
   page.on("pageerror", (error) => console.error(error.message));
   const asked = new URLSearchParams({ start: "" });
-  for (const name of /** @type {const} */ (["only", "samples", "seconds", "without"])) {
+  for (const name of /** @type {const} */ (["only", "samples", "seconds"])) {
     if (values[name] !== undefined) {
       asked.set(name, values[name]);
     }

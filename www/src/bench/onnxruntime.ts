@@ -3,12 +3,15 @@ import type * as Ort from "onnxruntime-common";
 import type { Side } from "./compare.js";
 
 /** Which TypeScript's types of WebGPU leave out. */
-declare const GPUBufferUsage: Readonly<Record<"STORAGE" | "COPY_DST" | "COPY_SRC", number>>;
+declare const GPUBufferUsage: Readonly<Record<"STORAGE" | "COPY_DST" | "COPY_SRC" | "MAP_READ", number>>;
+declare const GPUMapMode: Readonly<Record<"READ", number>>;
 
 /** A build of the package, and the device it is to compute on: the CPU if there is none. */
 export interface OnnxRuntime {
   readonly ort: typeof Ort;
   readonly device?: GPUDevice;
+  /** Whether it may use all that the adapter has. */
+  readonly subgroups: boolean;
 }
 
 /** The CPU provider, of the build that has nothing else: the others compute on the CPU several times slower. */
@@ -16,11 +19,17 @@ export async function onnxRuntimeOnCpu(): Promise<OnnxRuntime> {
   const ort = await import("onnxruntime-web/wasm");
   // As Kinetoscope, which asks no page for the headers that threads need.
   ort.env.wasm.numThreads = 1;
-  return { ort };
+  return { ort, subgroups: true };
 }
 
-/** The WebGPU provider on a device of its own with all that the adapter has, but for features `without`. */
-export async function onnxRuntimeOnGpu(without: readonly string[]): Promise<OnnxRuntime> {
+/**
+ * What ONNX Runtime's attention uses where an adapter has it, and on software adapters gets wrong: they have subgroups of four, and it counts
+ * on more.
+ */
+const SUBGROUPS = ["subgroups", "subgroup-size-control"];
+
+/** The WebGPU provider on a device of its own, with all that the adapter has, or all but subgroups. */
+export async function onnxRuntimeOnGpu(subgroups: boolean): Promise<OnnxRuntime> {
   const ort = await import("onnxruntime-web/webgpu");
   ort.env.wasm.numThreads = 1;
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
@@ -34,20 +43,21 @@ export async function onnxRuntimeOnGpu(without: readonly string[]): Promise<Onnx
       requiredLimits[name] = limit;
     }
   }
-  const requiredFeatures = [...adapter.features].filter((name) => !without.includes(name));
+  const requiredFeatures = [...adapter.features].filter((name) => subgroups || !SUBGROUPS.includes(name));
   const device = await adapter.requestDevice({
     requiredFeatures: requiredFeatures as GPUFeatureName[],
     requiredLimits,
   });
-  return { ort, device };
+  return { ort, device, subgroups };
 }
 
-/** A model of one output, with its inputs. */
+/** A model of one output, with its inputs. On a GPU it is captured by its first run and replayed after that, in buffers that stay. */
 export class OnnxSide implements Side {
   private constructor(
     private readonly session: Ort.InferenceSession,
     private readonly device: GPUDevice | undefined,
     private readonly feeds: Record<string, Ort.Tensor>,
+    private readonly fetches: Record<string, Ort.Tensor | null>,
   ) {}
 
   /** `inputs` are of the extents that the model says. */
@@ -58,62 +68,82 @@ export class OnnxSide implements Side {
   ): Promise<OnnxSide> {
     const session = await ort.InferenceSession.create(model, {
       executionProviders: [device ? { name: "webgpu", device } : "wasm"],
-      preferredOutputLocation: device ? "gpu-buffer" : "cpu",
       graphOptimizationLevel: "all",
+      enableGraphCapture: device !== undefined,
     });
-    const feeds: Record<string, Ort.Tensor> = {};
-    for (const input of session.inputMetadata) {
-      const data = inputs[input.name];
-      const dims = input.isTensor ? input.shape.map(Number) : [];
-      const count = dims.reduce((product, size) => product * size, 1);
-      if (data?.length !== count) {
-        throw new Error(`the model wants ${count} numbers as ${input.name}, not ${data?.length ?? "none"}`);
-      }
-      if (!device) {
-        feeds[input.name] = new ort.Tensor("float32", data, dims);
-        continue;
-      }
+    const onGpu = (device: GPUDevice, dims: number[], data?: Float32Array<ArrayBuffer>): Ort.Tensor => {
       const gpuBuffer = device.createBuffer({
-        size: Math.ceil(data.byteLength / 16) * 16,
+        size: Math.ceil(count(dims) / 4) * 16,
         usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
       });
-      device.queue.writeBuffer(gpuBuffer, 0, data);
-      feeds[input.name] = ort.Tensor.fromGpuBuffer(gpuBuffer, { dataType: "float32", dims });
-    }
-    return new OnnxSide(session, device, feeds);
+      if (data) {
+        device.queue.writeBuffer(gpuBuffer, 0, data);
+      }
+      return ort.Tensor.fromGpuBuffer(gpuBuffer, { dataType: "float32", dims });
+    };
+    const feeds = session.inputMetadata.map((input): [string, Ort.Tensor] => {
+      const [data, dims] = [inputs[input.name], extents(input)];
+      if (data?.length !== count(dims)) {
+        const found = data?.length ?? "none";
+        throw new Error(`the model wants ${count(dims)} numbers as ${input.name}, not ${found}`);
+      }
+      return [input.name, device ? onGpu(device, dims, data) : new ort.Tensor("float32", data, dims)];
+    });
+    const fetches = session.outputMetadata.map((output): [string, Ort.Tensor | null] => [
+      output.name,
+      device ? onGpu(device, extents(output)) : null,
+    ]);
+    return new OnnxSide(session, device, Object.fromEntries(feeds), Object.fromEntries(fetches));
   }
 
   async ready(): Promise<void> {}
 
   async run(times: number): Promise<void> {
     for (let time = 0; time < times; time++) {
-      (await this.once()).dispose();
+      await this.session.run(this.feeds, this.fetches);
     }
     await this.device?.queue.onSubmittedWorkDone();
   }
 
   async output(): Promise<Float32Array<ArrayBuffer>> {
-    const data = await (await this.once()).getData(true);
+    const [result, ...others] = Object.values(await this.session.run(this.feeds, this.fetches));
+    if (!result || others.length > 0) {
+      throw new Error("the model has another number of outputs than one");
+    }
+    const data = this.device ? await read(this.device, result as Ort.Tensor) : result.data;
     if (!(data instanceof Float32Array)) {
       throw new Error("ONNX Runtime gave something else than floats");
     }
     return new Float32Array(data);
   }
 
-  private async once(): Promise<Ort.Tensor> {
-    const [result, ...others] = Object.values(await this.session.run(this.feeds));
-    if (!result || others.length > 0) {
-      throw new Error("the model has another number of outputs than one");
-    }
-    return result as Ort.Tensor;
-  }
-
   async close(): Promise<void> {
     await this.session.release();
-    for (const tensor of Object.values(this.feeds)) {
-      if (tensor.location === "gpu-buffer") {
+    for (const tensor of [...Object.values(this.feeds), ...Object.values(this.fetches)]) {
+      if (tensor?.location === "gpu-buffer") {
         tensor.gpuBuffer.destroy();
       }
     }
   }
+}
+
+function extents(value: Ort.InferenceSession.ValueMetadata): number[] {
+  return value.isTensor ? value.shape.map(Number) : [];
+}
+
+function count(dims: readonly number[]): number {
+  return dims.reduce((product, size) => product * size, 1);
+}
+
+/** The floats of a tensor whose buffer is the caller's own, which ONNX Runtime does not read back. */
+async function read(device: GPUDevice, tensor: Ort.Tensor): Promise<Float32Array> {
+  const size = tensor.size * Float32Array.BYTES_PER_ELEMENT;
+  const copy = device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  const encoder = device.createCommandEncoder();
+  encoder.copyBufferToBuffer(tensor.gpuBuffer as GPUBuffer, 0, copy, 0, size);
+  device.queue.submit([encoder.finish()]);
+  await copy.mapAsync(GPUMapMode.READ);
+  const values = new Float32Array(copy.getMappedRange().slice(0));
+  copy.destroy();
+  return values;
 }

@@ -13,6 +13,11 @@ const asMarkdown = element("as-markdown", HTMLElement);
 let header: Header | undefined;
 let rows: Row[] = [];
 
+for (const column of COLUMNS) {
+  const heading = document.createElement("th");
+  heading.textContent = column;
+  element("columns", HTMLElement).append(heading);
+}
 /** Fields can be given in the address, as in `bench.html?only=MatMul&start`. */
 const asked = new URLSearchParams(location.search);
 for (const field of form.elements) {
@@ -76,9 +81,6 @@ function options(): BenchOptions {
     only: text("only"),
     samples: Number(text("samples")),
     seconds: Number(text("seconds")),
-    without: text("without")
-      .split(/[\s,]+/)
-      .filter(Boolean),
   };
 }
 

@@ -12,8 +12,6 @@ export interface BenchOptions {
   readonly samples: number;
   /** Seconds for the samples of a case. */
   readonly seconds: number;
-  /** Features of the adapter that ONNX Runtime's device is not given. */
-  readonly without: readonly string[];
 }
 
 export interface Header {
@@ -22,20 +20,22 @@ export interface Header {
   readonly adapter: string;
   readonly software: boolean;
   readonly onnxRuntime: string;
-  /** Of ONNX Runtime's device. */
+  /** Of ONNX Runtime's device; a row may have had fewer. */
   readonly features: readonly string[];
   readonly options: BenchOptions;
 }
 
 /** How far results are from each other, relative to the root of their mean square. */
 export interface Check {
+  /** Whether ONNX Runtime had the subgroups that the adapter has. It goes without them where they make its result wrong. */
+  readonly subgroups: boolean;
   /** The largest difference between both sides. */
   readonly difference: number;
   /** The largest difference from sampled elements in f64, of single operations. */
   readonly exact?: { readonly ours: number; readonly theirs: number };
 }
 
-export type Row = { readonly id: string } & (
+export type Outcome =
   | ({ readonly outcome: "measured"; readonly gflop: number | null } & Check & Comparison)
   | ({
       readonly outcome: "differs";
@@ -43,8 +43,9 @@ export type Row = { readonly id: string } & (
       /** The side that differs from f64, where that is known. */
       readonly wrong: "ours" | "theirs" | null;
     } & Check)
-  | { readonly outcome: "skipped" | "failed"; readonly reason: string }
-);
+  | { readonly outcome: "skipped" | "failed"; readonly reason: string };
+
+export type Row = { readonly id: string } & Outcome;
 
 export interface Report extends Header {
   readonly rows: readonly Row[];

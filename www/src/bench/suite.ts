@@ -6,7 +6,7 @@ import { type OnnxRuntime, OnnxSide, onnxRuntimeOnCpu, onnxRuntimeOnGpu } from "
 import { OPERATIONS, type OperationCase } from "./operations.js";
 import { KinetoscopePass, fetchGraphs, openOnnxPass } from "./pass.js";
 import { Random } from "./random.js";
-import type { BenchOptions, Check, Header, Message, Row } from "./report.js";
+import type { BenchOptions, Check, Header, Message, Outcome } from "./report.js";
 
 /** Both compute in f32, and add in other orders: some 1e-6 apart. What is computed wrongly is some 1e-1 off. */
 const TOLERANCE = 1e-3;
@@ -17,33 +17,62 @@ const SAMPLES = 64;
 export async function runSuite(options: BenchOptions, tell: (message: Message) => void): Promise<void> {
   await init();
   const engine = await Engine.create("webgpu");
-  const runtime = await onnxRuntimeOnGpu(options.without);
-  tell({ type: "header", header: header(engine, runtime, options) });
+  const onGpu = [await onnxRuntimeOnGpu(true), await onnxRuntimeOnGpu(false)] as const;
+  tell({ type: "header", header: header(engine, onGpu[0], options) });
   const software = engine.info().software;
-  const run = async (id: string, skipped: string | undefined, measure: () => Promise<Row>): Promise<void> => {
+  /** With the first runtime, or the next where the results differ. */
+  const run = async (
+    id: string,
+    skipped: string | undefined,
+    runtimes: () => Promise<readonly OnnxRuntime[]>,
+    measure: (runtime: OnnxRuntime) => Promise<Outcome>,
+  ): Promise<void> => {
     if (!id.includes(options.only)) {
       return;
     }
     tell({ type: "doing", id });
-    const row: Row = skipped
-      ? { id, outcome: "skipped", reason: skipped }
-      : await measure().catch(failed(id));
-    tell({ type: "row", row });
+    if (skipped !== undefined) {
+      tell({ type: "row", row: { id, outcome: "skipped", reason: skipped } });
+      return;
+    }
+    let outcome: Outcome = { outcome: "skipped", reason: "there is no runtime" };
+    try {
+      for (const runtime of await runtimes()) {
+        outcome = await measure(runtime);
+        if (outcome.outcome !== "differs") {
+          break;
+        }
+      }
+    } catch (error) {
+      outcome = { outcome: "failed", reason: error instanceof Error ? error.message : String(error) };
+    }
+    tell({ type: "row", row: { id, ...outcome } });
   };
   for (const operation of OPERATIONS) {
     const skipped = software && !operation.small ? "too large for a software adapter" : undefined;
-    await run(operation.id, skipped, () => compareOperation(operation, engine, runtime, options));
+    await run(
+      operation.id,
+      skipped,
+      async () => onGpu,
+      (runtime) => compareOperation(operation, engine, runtime, options),
+    );
   }
   const noGraphs = options.graphs ? undefined : "no ONNX graphs: models/recipe/onnx_export.py writes them";
-  await run("transformer pass, WebGPU", noGraphs, () =>
-    comparePass("transformer pass, WebGPU", engine, runtime, options),
+  await run(
+    "transformer pass, WebGPU",
+    noGraphs,
+    async () => onGpu,
+    (runtime) => comparePass(engine, runtime, options),
   );
   engine.free();
-  await run("transformer pass, CPU in wasm, one thread", noGraphs, async () => {
-    const cpu = await Engine.create("cpu");
-    const id = "transformer pass, CPU in wasm, one thread";
-    return comparePass(id, cpu, await onnxRuntimeOnCpu(), options).finally(() => cpu.free());
-  });
+  const cpu = await Engine.create("cpu");
+  await run(
+    "transformer pass, CPU in wasm, one thread",
+    noGraphs,
+    async () => [await onnxRuntimeOnCpu()],
+    (runtime) => comparePass(cpu, runtime, options),
+  );
+  cpu.free();
   tell({ type: "done" });
 }
 
@@ -59,20 +88,12 @@ function header(engine: Engine, { ort, device }: OnnxRuntime, options: BenchOpti
   };
 }
 
-function failed(id: string): (error: unknown) => Row {
-  return (error) => ({
-    id,
-    outcome: "failed",
-    reason: error instanceof Error ? error.message : String(error),
-  });
-}
-
 async function compareOperation(
-  { id, flops, prepare }: OperationCase,
+  { flops, prepare }: OperationCase,
   engine: Engine,
   runtime: OnnxRuntime,
   budget: Budget,
-): Promise<Row> {
+): Promise<Outcome> {
   const prepared = prepare();
   const operation = prepared.open(engine);
   let repetitions = 0;
@@ -105,30 +126,29 @@ async function compareOperation(
       ),
     ) as [number, number];
     const check = {
+      subgroups: runtime.subgroups,
       difference: difference(results[0], results[1]),
       exact: { ours: oursOff, theirs: theirsOff },
     };
-    return await checkedComparison(id, flops / 1e9, check, ours, theirs, budget);
+    return await checkedComparison(flops / 1e9, check, ours, theirs, budget);
   } finally {
     ours.close();
     await theirs.close();
   }
 }
 
-async function comparePass(
-  id: string,
-  engine: Engine,
-  runtime: OnnxRuntime,
-  options: BenchOptions,
-): Promise<Row> {
+async function comparePass(engine: Engine, runtime: OnnxRuntime, options: BenchOptions): Promise<Outcome> {
   const graphs = await fetchGraphs(options.graphs ?? "");
   const ours = await KinetoscopePass.open(engine, options.model);
   try {
     const first = await ours.first();
     const theirs = await openOnnxPass(runtime, graphs, first);
     try {
-      const check = { difference: difference(first.velocity, await theirs.output()) };
-      return await checkedComparison(id, null, check, ours, theirs, options);
+      const check = {
+        subgroups: runtime.subgroups,
+        difference: difference(first.velocity, await theirs.output()),
+      };
+      return await checkedComparison(null, check, ours, theirs, options);
     } finally {
       await theirs.close();
     }
@@ -139,21 +159,20 @@ async function comparePass(
 
 /** Times what both sides agree on. */
 async function checkedComparison(
-  id: string,
   gflop: number | null,
   check: Check,
   ours: Side,
   theirs: Side,
   budget: Budget,
-): Promise<Row> {
+): Promise<Outcome> {
   if (check.difference <= TOLERANCE) {
-    return { id, outcome: "measured", gflop, ...check, ...(await compare(ours, theirs, budget)) };
+    return { outcome: "measured", gflop, ...check, ...(await compare(ours, theirs, budget)) };
   }
   const { exact } = check;
   if (!exact) {
-    return { id, outcome: "differs", reason: "the results differ", wrong: null, ...check };
+    return { outcome: "differs", reason: "the results differ", wrong: null, ...check };
   }
   const wrong = exact.ours > TOLERANCE ? "ours" : "theirs";
   const reason = `${wrong === "ours" ? "Kinetoscope" : "ONNX Runtime Web"} computes something else than f64`;
-  return { id, outcome: "differs", reason, wrong, ...check };
+  return { outcome: "differs", reason, wrong, ...check };
 }

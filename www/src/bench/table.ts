@@ -18,16 +18,17 @@ export function cells(row: Row): string[] {
   if (!("difference" in row)) {
     return [row.id, `${row.outcome}: ${row.reason}`];
   }
+  const id = row.subgroups ? row.id : `${row.id}; ONNX Runtime without subgroups`;
   const off = [
     row.difference.toExponential(1),
     row.exact ? `${row.exact.ours.toExponential(1)}, ${row.exact.theirs.toExponential(1)}` : "",
   ];
   if (!("ratio" in row)) {
-    return [row.id, `not timed: ${row.reason}`, "", "", "", "", ...off];
+    return [id, `not timed: ${row.reason}`, "", "", "", "", ...off];
   }
   const { gflop, ours, theirs, ratio } = row;
   return [
-    row.id,
+    id,
     gflop === null ? "" : number(gflop),
     spread(ours, 1000),
     spread(theirs, 1000),
