@@ -22,10 +22,7 @@ export async function onnxRuntimeOnCpu(): Promise<OnnxRuntime> {
   return { ort, subgroups: true };
 }
 
-/**
- * What ONNX Runtime's attention uses where an adapter has it, and on software adapters gets wrong: they have subgroups of four, and it counts
- * on more.
- */
+/** What ONNX Runtime's attention uses where an adapter has it. On Chromium's software adapter, with its subgroups of 4, its results are wrong then. */
 const SUBGROUPS = ["subgroups", "subgroup-size-control"];
 
 /** The WebGPU provider on a device of its own, with all that the adapter has, or all but subgroups. */
