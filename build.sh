@@ -5,6 +5,9 @@
 #   ./build.sh run "PROMPT" OUT.webm     makes a clip in headless Chromium
 #   ./build.sh test                      runs every check and test
 #   ./build.sh pack                      builds the npm package into out/
+#   ./build.sh bench [OPTION...]         times Kinetoscope and ONNX Runtime Web side by side in headless Chromium:
+#                                        --graphs FOLDER of the transformer (models/recipe/onnx_export.py), --only NAME,
+#                                        --samples N and --seconds N a case, --json FILE, --markdown FILE
 #
 # CHROME names another Chromium than the system's. KINETOSCOPE_ADAPTER= (empty) lets it use the machine's GPU; by
 # default it computes on its own software adapter, which every machine has.
@@ -253,6 +256,17 @@ pack() {
   (cd www && npm pack --silent --pack-destination ../out)
 }
 
+# --- bench --------------------------------------------------------------------------------------------------------
+
+run_bench() {
+  need_chromium
+  build_wasm
+  say "building the bench"
+  (cd www && npm run --silent build:bench -- --logLevel warn)
+  say "comparing with ONNX Runtime Web"
+  node www/scripts/bench.mjs "$@"
+}
+
 usage() {
   sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' build.sh
 }
@@ -262,6 +276,7 @@ case "${1:-}:$#" in
   run:3) run_clip "$2" "$3" ;;
   test:1) run_tests ;;
   pack:1) pack ;;
+  bench:*) run_bench "${@:2}" ;;
   wasm:1) build_wasm ;;
   wasm-bench:1) build_wasm_bench ;;
   page:1) build_page ;;

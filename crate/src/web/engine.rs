@@ -94,7 +94,7 @@ struct EngineInfo {
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Engine {
-    executor: Rc<Executor>,
+    pub(super) executor: Rc<Executor>,
 }
 
 #[wasm_bindgen]

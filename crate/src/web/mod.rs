@@ -5,6 +5,7 @@
 //! | `engine` | opening a device, loading a model onto it |
 //! | `model` | a loaded model |
 //! | `session` | one clip in the making |
+//! | `operation` | one operation alone, for comparing |
 //! | `options` | what JavaScript asks for, read and checked |
 //! | `source` | model files that JavaScript brings |
 //! | `bench` | how fast a device is, with the feature of that name |
@@ -20,6 +21,7 @@ mod cancel;
 mod engine;
 mod errors;
 mod model;
+mod operation;
 mod options;
 mod session;
 mod source;
@@ -29,6 +31,7 @@ pub use bench::Bench;
 pub use cancel::CancelFlag;
 pub use engine::Engine;
 pub use model::Model;
+pub use operation::Operation;
 pub use options::JsGenerateOptions;
 pub use session::Session;
 pub use source::WasmSource;

@@ -235,7 +235,8 @@ fn is_absent(value: &JsValue) -> bool {
     value.is_undefined() || value.is_null()
 }
 
-fn parse<T: DeserializeOwned>(name: &str, expected: &str, value: &JsValue) -> Result<T> {
+/// An argument or option by its type.
+pub(super) fn parse<T: DeserializeOwned>(name: &str, expected: &str, value: &JsValue) -> Result<T> {
     serde_wasm_bindgen::from_value(value.clone()).map_err(|_| invalid(name, expected, value))
 }
 
