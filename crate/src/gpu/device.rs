@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::dispatch::Kernel;
 use super::execute::Pace;
 use super::limits::Limits;
-use super::memory::Allocation;
+use super::memory::{Allocation, Uploads};
 use super::program::Pipeline;
 use crate::{Error, Result};
 
@@ -59,6 +59,7 @@ pub struct Gpu {
     pub(super) status: Status,
     pub(super) allocated: Rc<Cell<u64>>,
     pub(super) peak: Cell<u64>,
+    pub(super) uploads: RefCell<Uploads>,
     pub(super) residents: RefCell<HashMap<u64, Rc<Allocation>>>,
     pub(super) pipelines: RefCell<HashMap<Kernel, Rc<Pipeline>>>,
     pub(super) pace: RefCell<Pace>,
@@ -98,6 +99,7 @@ impl Gpu {
             options: options.clone(),
             allocated: Rc::default(),
             peak: Cell::default(),
+            uploads: RefCell::default(),
             residents: RefCell::default(),
             pipelines: RefCell::default(),
             timings: RefCell::default(),

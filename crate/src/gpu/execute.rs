@@ -196,13 +196,6 @@ impl Gpu {
         self.device.poll(poll).map_err(|error| self.fault(&error))?;
         receiver.await.map_err(|_| self.fault(&"the device dropped its work"))
     }
-
-    /// Hands pending writes to the device.
-    pub(super) fn flush(&self) -> Result<()> {
-        self.queue.submit([]);
-        self.device.poll(wgpu::PollType::Poll).map_err(|error| self.fault(&error))?;
-        self.status.check()
-    }
 }
 
 fn dispatch(pass: &mut wgpu::ComputePass<'_>, step: &Step) {

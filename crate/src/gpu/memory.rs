@@ -16,8 +16,16 @@ use crate::{Error, Result};
 /// ones at 630).
 const UPLOAD_PIECE: usize = 4 << 20;
 
-/// Bytes written between two flushes; without them a native queue keeps a copy of everything until the next submit.
-const UPLOAD_FLUSH: usize = 64 << 20;
+/// Bytes written between two flushes, over all uploads; without them a native queue keeps a copy of everything until the next submit:
+/// of a whole model, while it is loaded.
+const UPLOAD_FLUSH: usize = 32 << 20;
+
+/// What has been uploaded since the last flush, in bytes, and that flush.
+#[derive(Debug, Default)]
+pub(super) struct Uploads {
+    pending: usize,
+    flushed: Option<wgpu::SubmissionIndex>,
+}
 
 /// A buffer that counts towards [`Gpu::allocated_bytes`] until it is freed.
 #[derive(Debug)]
@@ -103,7 +111,7 @@ impl Gpu {
             ));
         }
         let target = self.resident(tensor)?;
-        let (mut offset, mut pending) = (start, 0);
+        let mut offset = start;
         for piece in bytes.chunks(UPLOAD_PIECE) {
             let (whole, tail) = piece.split_at(piece.len() & !3);
             self.queue.write_buffer(&target.buffer, offset, whole);
@@ -113,11 +121,22 @@ impl Gpu {
                 self.queue.write_buffer(&target.buffer, offset + whole.len() as u64, &word);
             }
             offset += piece.len() as u64;
-            pending += piece.len();
-            if pending >= UPLOAD_FLUSH {
+            self.uploads.borrow_mut().pending += piece.len();
+            if self.uploads.borrow().pending >= UPLOAD_FLUSH {
                 self.flush()?;
-                pending = 0;
             }
+        }
+        self.status.check()
+    }
+
+    /// Hands pending writes to the device, once it has taken those before: two flushes' copies are all there ever are. In a browser
+    /// nothing waits, and nothing needs to.
+    fn flush(&self) -> Result<()> {
+        let now = self.queue.submit([]);
+        let Uploads { flushed, .. } = self.uploads.replace(Uploads { pending: 0, flushed: Some(now) });
+        if let Some(before) = flushed {
+            let wait = wgpu::PollType::Wait { submission_index: Some(before), timeout: None };
+            self.device.poll(wait).map_err(|error| self.fault(&error))?;
         }
         self.status.check()
     }
