@@ -5,13 +5,10 @@
 
 use super::TextTokenizer;
 use super::charsmap::checked_charsmap;
+use super::sentencepiece::{SentencePiece, Settings};
+use super::unigram::MAX_PIECES;
 use crate::error::{Error, Result};
 use crate::weights::{Component, MetaArray, Metadata, Source, gguf};
-use tokenizers::models::unigram::Unigram;
-use tokenizers::normalizers::{NormalizerWrapper, Replace, Sequence, replace::ReplacePattern};
-use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
-use tokenizers::processors::template::{Template, TemplateProcessing};
-use tokenizers::{AddedToken, Tokenizer};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const TOKENS: &str = "tokenizer.ggml.tokens";
@@ -19,23 +16,8 @@ const SCORES: &str = "tokenizer.ggml.scores";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const CHARSMAP: &str = "tokenizer.ggml.precompiled_charsmap";
 
-/// Most pieces of a vocabulary: as many rows an embedding table may have.
-const MAX_PIECES: u64 = 1 << 20;
-
-/// Most bytes of their texts together, several times UMT5's: the tokenizer takes some hundred bytes of memory for each.
-const MAX_TEXT: u64 = 8 << 20;
-
-/// SentencePiece's types of pieces, by llama.cpp's numbers.
-mod piece {
-    pub const UNKNOWN: i32 = 2;
-    pub const CONTROL: i32 = 3;
-    pub const USER_DEFINED: i32 = 4;
-    pub const UNUSED: i32 = 5;
-    pub const BYTE: i32 = 6;
-}
-
-/// Pieces for bytes, where there are any.
-const BYTES: usize = 256;
+/// Most bytes of the pieces' texts together, several times UMT5's.
+const MAX_TEXT: u64 = 16 << 20;
 
 /// A tokenizer in a GGUF file, of which only the places are known yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,18 +53,23 @@ impl GgufTokenizer {
         if text > MAX_TEXT {
             return Err(self.invalid(format!("the pieces of its tokenizer have {text} bytes")));
         }
-        let tokens = gguf::strings(&self.path, &self.bytes(source, list).await?, list.count)?;
+        let tokens = self.bytes(source, list).await?;
+        let tokens = gguf::strings(&self.path, &tokens, list.count);
         let scores = self.list(SCORES, &[gguf::FLOAT32])?;
         let scores = self.bytes(source, scores).await?;
-        let scores = scores.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes)));
+        let scores = scores.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
         let types = self.list(TYPES, &[gguf::INT32, gguf::UINT32])?;
         let types = self.bytes(source, types).await?;
         let types = types.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes));
-        if scores.len() != tokens.len() || types.len() != tokens.len() {
-            let [tokens, scores, types] = [tokens.len(), scores.len(), types.len()];
+        if scores.len() as u64 != list.count || types.len() as u64 != list.count {
+            let [tokens, scores, types] = [list.count, scores.len() as u64, types.len() as u64];
             return Err(
                 self.invalid(format!("its tokenizer has {tokens} pieces, {scores} scores, {types} types"))
             );
+        }
+        let mut model = SentencePiece::default();
+        for ((text, score), kind) in tokens.zip(scores).zip(types) {
+            model.push(text?, score, kind).map_err(|reason| self.invalid(reason))?;
         }
         let charsmap = match self.metadata.array(CHARSMAP) {
             Some(_) => {
@@ -92,66 +79,24 @@ impl GgufTokenizer {
             }
             None => None,
         };
-        let pieces = tokens.into_iter().zip(scores).zip(types).map(|((text, score), kind)| Piece {
-            text,
-            score,
-            kind,
-        });
-        self.build(pieces.collect(), charsmap.map(NormalizerWrapper::Precompiled))
-    }
-
-    fn build(&self, pieces: Vec<Piece>, charsmap: Option<NormalizerWrapper>) -> Result<TextTokenizer> {
-        let failed = |error: tokenizers::Error| self.invalid(format!("its tokenizer: {error}"));
-        if let Some(piece) = pieces.iter().find(|piece| !piece.score.is_finite()) {
-            return Err(self.invalid(format!("the score of its piece {:?} is {}", piece.text, piece.score)));
-        }
-        let unknown = self.metadata.size("tokenizer.ggml.unknown_token_id");
-        let unknown = unknown.or_else(|| pieces.iter().position(|piece| piece.kind == piece::UNKNOWN));
-        let end = self.metadata.size("tokenizer.ggml.eos_token_id").unwrap_or(1);
-        let Some(end_piece) = pieces.get(end).map(|piece| piece.text.clone()) else {
-            return Err(self.invalid(format!("its end of sequence is piece {end} of {}", pieces.len())));
+        let is = |name: &str| self.metadata.bool(&format!("tokenizer.ggml.{name}")).unwrap_or(true);
+        let settings = Settings {
+            unknown: self.metadata.size("tokenizer.ggml.unknown_token_id"),
+            end: self.metadata.size("tokenizer.ggml.eos_token_id").unwrap_or(1),
+            add_end: is("add_eos_token"),
+            charsmap,
+            remove_extra_whitespaces: is("remove_extra_whitespaces"),
+            add_space_prefix: is("add_space_prefix"),
         };
-        let bytes = pieces.iter().filter(|piece| piece.kind == piece::BYTE).count();
-        let of_kind = |kinds: &[i32]| {
-            let texts = pieces.iter().filter(|piece| kinds.contains(&piece.kind) && !piece.text.is_empty());
-            texts.map(|piece| piece.text.clone()).collect::<Vec<_>>()
-        };
-        let special = of_kind(&[piece::UNKNOWN, piece::CONTROL]);
-        let defined = of_kind(&[piece::USER_DEFINED]);
-        let vocabulary = pieces.into_iter().enumerate().map(|(id, piece)| piece.entry(id)).collect();
-        let mut tokenizer =
-            Tokenizer::new(Unigram::from(vocabulary, unknown, bytes == BYTES).map_err(failed)?);
-
-        let mut normalizers: Vec<NormalizerWrapper> = charsmap.into_iter().collect();
-        if self.metadata.bool("tokenizer.ggml.remove_extra_whitespaces").unwrap_or(true) {
-            let spaces = Replace::new(ReplacePattern::Regex(" {2,}".to_owned()), " ").map_err(failed)?;
-            // Those at the ends are the prompt cleaning's; transformers' own conversion leaves what a character map makes of them.
-            normalizers.push(spaces.into());
-        }
-        tokenizer.with_normalizer(Some(Sequence::new(normalizers))).map_err(failed)?;
-        let prepend = match self.metadata.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true) {
-            true => PrependScheme::Always,
-            false => PrependScheme::Never,
-        };
-        tokenizer.with_pre_tokenizer(Some(Metaspace::new('▁', prepend, true)));
-        if self.metadata.bool("tokenizer.ggml.add_eos_token").unwrap_or(true) {
-            let template = TemplateProcessing::builder()
-                .single(Template::try_from(vec!["$A", &end_piece]).map_err(|reason| self.invalid(reason))?)
-                .special_tokens(vec![(end_piece.clone(), end as u32)])
-                .build()
-                .map_err(|error| self.invalid(error.to_string()))?;
-            tokenizer.with_post_processor(Some(template));
-        }
-        let added = |special| move |text| AddedToken::from(text, special).normalized(false);
-        tokenizer.add_special_tokens(special.into_iter().map(added(true))).map_err(failed)?;
-        tokenizer.add_tokens(defined.into_iter().map(added(false))).map_err(failed)?;
-        Ok(TextTokenizer::new(tokenizer))
+        model.build(settings).map_err(|reason| self.invalid(reason))
     }
 
     fn list(&self, key: &str, kinds: &[u32]) -> Result<&MetaArray> {
         match self.metadata.array(key) {
             // A character map is a list of bytes, and no longer than a header.
-            Some(list) if kinds.contains(&list.kind) && (list.count <= MAX_PIECES || key == CHARSMAP) => {
+            Some(list)
+                if kinds.contains(&list.kind) && (list.count <= MAX_PIECES as u64 || key == CHARSMAP) =>
+            {
                 Ok(list)
             }
             Some(list) => {
@@ -171,26 +116,10 @@ impl GgufTokenizer {
     }
 }
 
-struct Piece {
-    text: String,
-    score: f64,
-    kind: i32,
-}
-
-impl Piece {
-    /// The piece's text and score in the unigram model. Unused ones fill the vocabulary up to the table's rows, with scores so low that the
-    /// unknown's, which is below the lowest, would be of no use: there they have a text that no prompt has, and control pieces' score.
-    fn entry(self, id: usize) -> (String, f64) {
-        match self.kind {
-            piece::UNUSED => (format!("\0{id}"), 0.0),
-            _ => (self.text, self.score),
-        }
-    }
-}
-
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
+    use crate::text::sentencepiece::piece;
     use crate::weights::source::FolderSource;
     use crate::weights::source::testing::Memory;
     use crate::weights::{Container, MetaValue};

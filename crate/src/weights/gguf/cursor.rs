@@ -38,13 +38,18 @@ const ARRAY_HEAD: u64 = 12;
 
 /// The strings of a list, from the bytes of its values.
 ///
-/// Fails with `FileInvalid` where they are no strings of UTF-8, or not `count`.
-pub(crate) fn strings(path: &str, bytes: &[u8], count: u64) -> Result<Vec<String>> {
+/// Fails with `FileInvalid` where they are no strings of UTF-8, or not `count`; nothing is to be read after that.
+pub(crate) fn strings<'a>(
+    path: &'a str,
+    bytes: &'a [u8],
+    count: u64,
+) -> impl Iterator<Item = Result<&'a str>> {
     let mut cursor = Cursor::new(bytes, bytes.len() as u64);
-    let strings: Step<Vec<String>> = (0..count).map(|_| Ok(cursor.string()?.to_owned())).collect();
-    strings.map_err(|stop| match stop {
-        Stop::Invalid(reason) => invalid(path, reason),
-        Stop::More => invalid(path, "a list of strings ends early".to_owned()),
+    (0..count).map(move |_| {
+        cursor.string().map_err(|stop| match stop {
+            Stop::Invalid(reason) => invalid(path, reason),
+            Stop::More => invalid(path, "a list of strings ends early".to_owned()),
+        })
     })
 }
 

@@ -195,8 +195,8 @@ fn fail(target: &str, data: &[u8], what: &str) -> ! {
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let target = arguments.first().and_then(|name| TARGETS.into_iter().find(|(known, _)| known == name));
-    if let (Some((_, target)), Some(Ok(data))) = (target, arguments.get(1).map(fs::read)) {
-        return target(&data);
+    if let (Some(target), Some(Ok(data))) = (target, arguments.get(1).map(fs::read)) {
+        return once(target, &data);
     }
     let (Some(target), Some(seconds)) = (target, arguments.get(1).and_then(|text| text.parse().ok())) else {
         let names: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
@@ -205,6 +205,21 @@ fn main() {
     };
     let seed = arguments.get(2).and_then(|text| text.parse().ok()).unwrap_or(0);
     run(target, Duration::from_secs(seconds), seed);
+}
+
+/// Runs one input and says what it took.
+fn once((name, target): Target, data: &[u8]) {
+    let (before, now) = (LIVE.load(Ordering::Relaxed), Instant::now());
+    PEAK.store(before, Ordering::Relaxed);
+    LARGEST.store(0, Ordering::Relaxed);
+    target(data);
+    println!(
+        "{name}: {} bytes in {:.0} ms; {} bytes in one allocation, {} in all",
+        data.len(),
+        now.elapsed().as_secs_f64() * 1e3,
+        LARGEST.load(Ordering::Relaxed),
+        PEAK.load(Ordering::Relaxed).saturating_sub(before),
+    );
 }
 
 fn run((name, target): Target, time: Duration, seed: u64) {
