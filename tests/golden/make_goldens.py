@@ -27,7 +27,7 @@ from modes import modes
 from names import names
 from number_formats import number_formats, quantised_values
 from shapes import shapes
-from single_files import single_files
+from single_files import single_files, spiece
 from prompts import CLEAN, TOKENS
 
 sys.path.append(str(REPOSITORY / "models" / "recipe"))
@@ -286,6 +286,7 @@ SHARED = {
     "quantised": lambda: write_tensors(GOLDEN / "quantised.safetensors", quantised_values()),
     "shapes": lambda: write_json(GOLDEN / "shapes.json", shapes()),
     "single_files": single_files,
+    "spiece": lambda: write_json(GOLDEN / "wan21" / "files" / "spiece.json", spiece()),
     "blocks": lambda: write_tensors(GOLDEN / "blocks.safetensors", blocks(quantised.load, sample)),
     "schedules": lambda: write_json(GOLDEN / "schedules.json", schedules()),
     "clean": lambda: write_json(

@@ -3,6 +3,8 @@
     wan21/files/transformer.gguf   Wan's names, matrices in F16, the rest in F32 (the common recipe)
     wan21/files/text_encoder.gguf  ggml's names, matrices in BF16, the tokenizer as llama.cpp's converter writes it
     wan21/files/vae.gguf           Wan's names, F16
+    wan21/files/spiece.model       the tokenizer as SentencePiece's own model, which Comfy's files have as the tensor `spiece_model`
+    wan21/files/spiece.json        `text` and the `ids` that the sentencepiece package makes of it, with </s> appended as ComfyUI does
     head128/files/transformer-{q8_0,q4_0}.gguf  Wan's names, the blocks' matrices quantised by gguf-py, the rest in F16
 
 Numbers are those of the folder. What shapes do not say, and the published models do not have, is in the metadata: how wide a head is
@@ -14,11 +16,15 @@ import json
 
 import gguf
 import numpy as np
+import sentencepiece
 import torch
+from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from safetensors.torch import load_file
+from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from cases import GOLDEN
 from names import names
+from prompts import CLEAN, TOKENS
 
 PIPELINE = GOLDEN / "wan21" / "pipeline"
 
@@ -46,36 +52,68 @@ def add(file: gguf.GGUFWriter, name: str, tensor: torch.Tensor, matrices: gguf.G
     file.add_tensor(name, values, raw_dtype=kind)
 
 
-def tokenizer(file: gguf.GGUFWriter, rows: int) -> None:
-    """The tokenizer under ggml's keys, its vocabulary filled up to the embedding table's rows."""
-    document = json.loads((PIPELINE / "tokenizer" / "tokenizer.json").read_text())
-    pieces = document["model"]["vocab"]
+def pieces(document: dict, rows: int) -> list[tuple[str, float, int]]:
+    """The pieces of a tokenizer.json, filled up to the embedding table's rows: text, score and type. SentencePiece's types are gguf's."""
+    found = []
     special = {token["content"] for token in document["added_tokens"]}
-    types = []
-    for id, (piece, _) in enumerate(pieces):
+    for id, (piece, score) in enumerate(document["model"]["vocab"]):
         if id == document["model"]["unk_id"]:
-            types.append(gguf.TokenType.UNKNOWN)
+            found.append((piece, score, gguf.TokenType.UNKNOWN))
         elif piece in special:
-            types.append(gguf.TokenType.CONTROL)
+            found.append((piece, score, gguf.TokenType.CONTROL))
         elif piece.startswith("<0x"):
-            types.append(gguf.TokenType.BYTE)
+            found.append((piece, score, gguf.TokenType.BYTE))
         else:
-            types.append(gguf.TokenType.NORMAL)
-    unused = rows - len(pieces)
+            found.append((piece, score, gguf.TokenType.NORMAL))
+    return found + [(f"[PAD{i}]", -10000.0, gguf.TokenType.UNUSED) for i in range(rows - len(found))]
+
+
+def charsmap(document: dict) -> bytes:
+    [found] = [n for n in document["normalizer"]["normalizers"] if n["type"] == "Precompiled"]
+    return base64.b64decode(found["precompiled_charsmap"])
+
+
+def tokenizer_json() -> dict:
+    return json.loads((PIPELINE / "tokenizer" / "tokenizer.json").read_text())
+
+
+def tokenizer(file: gguf.GGUFWriter, rows: int) -> None:
+    """The tokenizer under ggml's keys."""
+    document = tokenizer_json()
+    texts, scores, types = zip(*pieces(document, rows))
     file.add_tokenizer_model("t5")
     file.add_tokenizer_pre("default")
-    file.add_token_list([piece for piece, _ in pieces] + [f"[PAD{i}]" for i in range(unused)])
-    file.add_token_scores([score for _, score in pieces] + [-10000.0] * unused)
-    file.add_token_types(types + [gguf.TokenType.UNUSED] * unused)
+    file.add_token_list(texts)
+    file.add_token_scores(scores)
+    file.add_token_types(types)
     file.add_add_space_prefix(True)
     file.add_remove_extra_whitespaces(True)
-    [charsmap] = [n for n in document["normalizer"]["normalizers"] if n["type"] == "Precompiled"]
-    file.add_precompiled_charsmap(base64.b64decode(charsmap["precompiled_charsmap"]))
+    file.add_precompiled_charsmap(charsmap(document))
     file.add_pad_token_id(0)
     file.add_eos_token_id(1)
     file.add_unk_token_id(document["model"]["unk_id"])
     file.add_add_bos_token(False)
     file.add_add_eos_token(True)
+
+
+def spiece() -> list[dict]:
+    """Writes the same tokenizer as a `spiece.model`; returns what sentencepiece makes of cleaned prompts.
+
+    Transformers differs where a prompt has control pieces or the mark of a space in it: none of these has.
+    """
+    document, model = tokenizer_json(), ModelProto()
+    for text, score, kind in pieces(document, 0):
+        model.pieces.add(piece=text, score=score, type=int(kind))
+    trainer = model.trainer_spec
+    trainer.model_type, trainer.byte_fallback, trainer.vocab_size = trainer.UNIGRAM, True, len(model.pieces)
+    trainer.unk_id, trainer.bos_id, trainer.eos_id, trainer.pad_id = document["model"]["unk_id"], -1, 1, 0
+    trainer.unk_piece, trainer.eos_piece, trainer.pad_piece = "<unk>", "</s>", "<pad>"
+    model.normalizer_spec.precompiled_charsmap = charsmap(document)
+    proto = model.SerializeToString(deterministic=True)
+    (GOLDEN / "wan21" / "files" / "spiece.model").write_bytes(proto)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=proto, add_eos=True)
+    texts = dict.fromkeys(prompt_clean(text) for text in TOKENS + CLEAN)
+    return [{"text": text, "ids": processor.encode(text)} for text in texts if not {"<", "▁"} & set(text)]
 
 
 def single_files() -> None:

@@ -113,8 +113,12 @@ fn every_layout_makes_the_folder_s_clip() {
         text(&golden("wan21/files/transformer.gguf")).to_owned(),
         text(&place("transformer")).to_owned(),
     ];
+    // Comfy's files have the tokenizer among the tensors.
+    let spiece = fs::read(golden("wan21/files/spiece.model")).unwrap();
+    let spiece = ("spiece_model".to_owned(), Dtype::U8, vec![spiece.len()], spiece);
     let encoders = [
         file("transformers.safetensors", "text_encoder", umt5.clone()),
+        file("comfy umt5.safetensors", "text_encoder", [&umt5[..], &[spiece]].concat()),
         file("wan umt5.safetensors", "text_encoder", renamed(umt5.clone(), "umt5", "")),
         file("ggml.safetensors", "text_encoder", renamed(umt5, "umt5_ggml", "")),
         text(&golden("wan21/files/text_encoder.gguf")).to_owned(),
@@ -126,11 +130,11 @@ fn every_layout_makes_the_folder_s_clip() {
         text(&golden("wan21/files/vae.gguf")).to_owned(),
     ];
     let tokenizer = text(&place("tokenizer/tokenizer.json")).to_owned();
-    for (i, transformer) in transformers.iter().enumerate() {
-        let (encoder, vae) = (&encoders[i], &vaes[i % vaes.len()]);
+    for (i, encoder) in encoders.iter().enumerate() {
+        let (transformer, vae) = (&transformers[i % transformers.len()], &vaes[i % vaes.len()]);
         let mut from = vec!["--transformer", transformer, "--text-encoder", encoder, "--vae", vae];
-        // The GGUF file brings its own.
-        if !encoder.ends_with(".gguf") {
+        // These bring their own.
+        if !encoder.ends_with(".gguf") && !encoder.ends_with("comfy umt5.safetensors") {
             from.extend(["--tokenizer", &tokenizer]);
         }
         let found = clip(&scratch, &from, &AS_THE_FOLDER);

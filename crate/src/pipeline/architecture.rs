@@ -11,7 +11,7 @@ use crate::config::{
 use crate::models::umt5::Umt5Encoder;
 use crate::models::wan::WanTransformer;
 use crate::tensor::{DType, Tensor};
-use crate::text::GgufTokenizer;
+use crate::text::OwnTokenizer;
 use crate::weights::{Checkpoint, Scope, Source, TensorLocation, Weights};
 use crate::{Error, Result};
 
@@ -128,7 +128,7 @@ pub struct Architecture {
     /// The text encoder's embedding table `[vocab_size, d_model]`, read by rows; `None` without files.
     pub embedding: Option<TensorLocation>,
     /// The tokenizer in the text encoder's own file, for where there is no `tokenizer.json`.
-    pub own_tokenizer: Option<GgufTokenizer>,
+    pub own_tokenizer: Option<OwnTokenizer>,
     /// Mean and standard deviation of the latents' channels, `[z]`.
     pub latent_statistics: [Tensor; 2],
 }
@@ -144,7 +144,7 @@ impl Architecture {
         let mut own_tokenizer = None;
         for files in FILES {
             let component = pieces.component(source, files).await?;
-            own_tokenizer = own_tokenizer.or_else(|| GgufTokenizer::of(&component));
+            own_tokenizer = own_tokenizer.or_else(|| OwnTokenizer::of(&component));
             checkpoints.push(Rc::new(Checkpoint::Files(component)));
         }
         Ok(Self { own_tokenizer, ..Self::build(pieces.configs, checkpoints)? })

@@ -8,7 +8,7 @@ use super::autoencoder::{Decoder, Encoder};
 use crate::config::{TaehvConfig, Umt5Config, WanTransformerConfig, WanVaeConfig};
 use crate::models::umt5::Umt5Encoder;
 use crate::models::wan::WanTransformer;
-use crate::text::GgufTokenizer;
+use crate::text::{OwnTokenizer, SpieceTokenizer};
 use crate::weights::{
     Checkpoint, Component, ComponentKind, Metadata, Naming, Scope, TensorLocation, Weights,
 };
@@ -118,7 +118,7 @@ impl Inspection {
             bytes: formats.values().map(|share| share.bytes).sum(),
             formats,
             metadata: component.metadata().clone(),
-            tokenizer: GgufTokenizer::of(component).is_some(),
+            tokenizer: OwnTokenizer::of(component).is_some(),
             unused: Vec::new(),
             refusal: None,
         };
@@ -157,8 +157,9 @@ impl Inspection {
             .chain(&table);
         let used: BTreeSet<_> = used.map(place).collect();
         let unused = component.iter().filter(|(key, location)| {
-            // One of two names of the same table.
-            !used.contains(&place(location)) && !Umt5Encoder::EMBEDDING_KEYS.contains(key)
+            // One of two names of the same table; the tokenizer.
+            let needed = Umt5Encoder::EMBEDDING_KEYS.contains(key) || *key == SpieceTokenizer::TENSOR;
+            !used.contains(&place(location)) && !needed
         });
         self.unused = unused.map(|(key, _)| key.to_owned()).collect();
         Ok(())

@@ -4,7 +4,7 @@ use super::architecture::Configs;
 use crate::config::{
     GenerationDefaults, ModelIndex, SchedulerConfig, Solver, Umt5Config, WanTransformerConfig, WanVaeConfig,
 };
-use crate::text::{GgufTokenizer, TextTokenizer};
+use crate::text::{OwnTokenizer, TextTokenizer};
 use crate::weights::source::{exists, read_all};
 use crate::weights::{Component, Source};
 use crate::{Error, Result};
@@ -135,7 +135,7 @@ async fn all_components(source: &dyn Source) -> Result<BTreeMap<&'static str, Co
     if opened.is_empty() {
         return Err(Error::FileMissing { path: ModelIndex::PATH.into() });
     }
-    let own = opened.get(FILES[0].0).is_some_and(|text| GgufTokenizer::of(text).is_some());
+    let own = opened.get(FILES[0].0).is_some_and(|text| OwnTokenizer::of(text).is_some());
     if !own && !exists(source, TextTokenizer::PATH).await? {
         missing.push("tokenizer".to_owned());
     }

@@ -76,7 +76,7 @@ impl TextTokenizer {
         self.encode_cleaned(&prompt_clean(prompt), max_tokens)
     }
 
-    fn encode_cleaned(&self, text: &str, max_tokens: usize) -> Result<Tokens> {
+    pub(super) fn encode_cleaned(&self, text: &str, max_tokens: usize) -> Result<Tokens> {
         let failed = |e: tokenizers::Error| Error::WrongState {
             call: "encode",
             reason: format!("the tokenizer has no tokens for this prompt ({e})"),

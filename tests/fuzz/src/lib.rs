@@ -7,7 +7,7 @@ use futures_util::future::LocalBoxFuture;
 use kinetoscope::config::{
     GenerationDefaults, ModelIndex, SchedulerConfig, Umt5Config, WanTransformerConfig, WanVaeConfig,
 };
-use kinetoscope::text::{GgufTokenizer, TextTokenizer};
+use kinetoscope::text::{OwnTokenizer, TextTokenizer};
 use kinetoscope::weights::gguf::GgufHeader;
 use kinetoscope::weights::safetensors::SafetensorsHeader;
 use kinetoscope::weights::{Component, Manifest, PackedSource, Source};
@@ -59,7 +59,7 @@ impl Source for Folder {
     }
 }
 
-/// A header, and what a component is by it.
+/// A header, what a component is by it, and the tokenizer in it.
 pub fn safetensors(data: &[u8]) {
     let folder = Folder::with(&[("model.safetensors", data)]);
     if let Ok(header) = block_on(SafetensorsHeader::read(&folder, "model.safetensors")) {
@@ -87,7 +87,7 @@ fn component(folder: &Folder, path: &str) {
     let _ = WanTransformerConfig::infer(&component);
     let _ = Umt5Config::infer(&component);
     let _ = WanVaeConfig::infer(&component);
-    if let Some(own) = GgufTokenizer::of(&component)
+    if let Some(own) = OwnTokenizer::of(&component)
         && let Ok(tokenizer) = block_on(own.read(folder))
     {
         encode(&tokenizer);

@@ -283,7 +283,7 @@ pub struct ModelArgs {
     /// VAE to take, as above.
     #[arg(long, value_name = "FILE")]
     pub vae: Option<PathBuf>,
-    /// A tokenizer.json to take; a GGUF file of a text encoder has its own.
+    /// A tokenizer.json to take; GGUF files of a text encoder have their own, and so have Comfy's.
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
 }
