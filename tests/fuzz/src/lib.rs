@@ -18,13 +18,14 @@ use pollster::block_on;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("safetensors", safetensors),
     ("gguf", gguf),
     ("index", index),
     ("manifest", manifest),
     ("configs", configs),
     ("tokenizer", tokenizer),
+    ("spiece", spiece),
 ];
 
 /// A folder in memory.
@@ -144,4 +145,12 @@ pub fn tokenizer(data: &[u8]) {
         let _ = tokenizer.vocab_size();
         encode(&tokenizer);
     }
+}
+
+/// A SentencePiece model as the tensor of a file, and prompts for it.
+pub fn spiece(data: &[u8]) {
+    let length = data.len();
+    let header = format!(r#"{{"spiece_model":{{"dtype":"U8","shape":[{length}],"data_offsets":[0,{length}]}}}}"#);
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat();
+    component(&Folder::with(&[("model.safetensors", &file)]), "model.safetensors");
 }
