@@ -81,11 +81,14 @@ pub struct Operation {
     work: Rc<Work>,
 }
 
+/// Records the operation on its inputs, and gives its output.
+type Record = dyn Fn(&mut Recorder) -> Result<Tensor>;
+
 struct Work {
     executor: Rc<Executor>,
     inputs: Vec<Tensor>,
     output: Tensor,
-    record: Box<dyn Fn(&mut Recorder) -> Result<Tensor>>,
+    record: Box<Record>,
     /// So many repetitions in one program, and the program.
     program: RefCell<Option<(usize, Rc<Program>)>>,
 }
