@@ -225,7 +225,8 @@ fn json_keeps_its_form() {
     let run = |id: &str| json!(block_on(bench.run(id, &CancelFlag::new())).unwrap());
     let report = run("gemm/first");
     let case = ["flops", "format", "id", "quick", "shape", "suite"];
-    let measurement = ["dispatches", "error", "gflops", "kernels", "outcome", "percentOfPeak", "seconds"];
+    let measurement =
+        ["dispatches", "error", "gflops", "kernels", "outcome", "peak", "percentOfPeak", "seconds"];
     let mut all: Vec<_> = case.into_iter().chain(measurement).collect();
     all.sort_unstable();
     assert_eq!(keys(&report), all);
