@@ -17,6 +17,7 @@ use kinetoscope::bench::cases::{self, Case, case, model};
 use kinetoscope::bench::conv::Conv;
 use kinetoscope::bench::gemm::Gemm;
 use kinetoscope::bench::model::{Part, Sizes};
+use kinetoscope::bench::operation::{Operation, error, release, upload};
 use kinetoscope::bench::random::Format;
 use kinetoscope::bench::report::{Measurement, Outcome};
 use kinetoscope::bench::{Bench, SUITES};
@@ -38,33 +39,44 @@ const MODEL_TOLERANCE: f64 = 1e-3;
 /// More than any tiny case takes, so that nothing is skipped on a busy machine.
 const SECONDS: f64 = 1000.0;
 
-fn tiny() -> Vec<Case> {
-    let gemm = |rows, inputs, columns, format: Format| {
-        let name = format!("{rows}x{inputs}x{columns}/{}", format.name());
-        case("gemm", name, Some(format), true, Gemm { rows, inputs, columns, format })
+fn gemms() -> impl Iterator<Item = Gemm> {
+    let sizes = [[3, 256, 36], [37, 512, 20], [130, 256, 70]];
+    let all = Format::ALL.into_iter().flat_map(move |format| sizes.map(|size| (format, size)));
+    all.map(|(format, [rows, inputs, columns])| Gemm { rows, inputs, columns, format })
+}
+
+fn attentions() -> impl Iterator<Item = Attention> {
+    let all = [[2, 48, 33, 33], [3, 64, 9, 70], [1, 128, 70, 9]].into_iter();
+    all.map(|[heads, d, queries, keys]| Attention { heads, d, queries, keys })
+}
+
+fn convs() -> impl Iterator<Item = Conv> {
+    let conv = |frames, kernel, [channels_in, channels_out]: [usize; 2], upsample, format| Conv {
+        frames,
+        kernel,
+        channels_in,
+        channels_out,
+        height: 6,
+        width: 10,
+        upsample,
+        format,
     };
-    let attention = |heads, d, queries, keys| {
-        let name = format!("{heads}x{d}/{queries}x{keys}");
-        case("attention", name, None, true, Attention { heads, d, queries, keys })
-    };
-    let conv = |frames, kernel, [channels_in, channels_out]: [usize; 2], upsample, format: Format| {
-        let conv = Conv { frames, kernel, channels_in, channels_out, height: 6, width: 10, upsample, format };
-        let name = format!("{frames}x{kernel} {channels_in}>{channels_out} {upsample}/{}", format.name());
-        case("conv", name, Some(format), true, conv)
-    };
-    let all_formats = Format::ALL
-        .into_iter()
-        .flat_map(|format| [gemm(3, 256, 36, format), gemm(37, 512, 20, format), gemm(130, 256, 70, format)]);
-    let others = [
-        attention(2, 48, 33, 33),
-        attention(3, 64, 9, 70),
-        attention(1, 128, 70, 9),
+    let all = [
         conv(3, 3, [20, 8], false, Format::F32),
         conv(3, 3, [5, 3], false, Format::F16),
         conv(1, 3, [12, 8], true, Format::F16),
         conv(1, 1, [7, 9], false, Format::F32),
     ];
-    all_formats.chain(others).collect()
+    all.into_iter()
+}
+
+/// One case of each kind of operation.
+fn tiny() -> Vec<Case> {
+    let gemm = gemms().last().map(|gemm| case("gemm", "last".into(), Some(gemm.format), true, gemm));
+    let few = gemms().next().map(|gemm| case("gemm", "first".into(), Some(gemm.format), true, gemm));
+    let attention = attentions().nth(1).map(|op| case("attention", "second".into(), None, true, op));
+    let conv = convs().next().map(|conv| case("conv", "first".into(), Some(conv.format), true, conv));
+    [few, gemm, attention, conv].into_iter().flatten().collect()
 }
 
 fn bench(executor: Executor, cases: Vec<Case>, seconds: f64) -> Bench {
@@ -85,28 +97,40 @@ fn measured(bench: &Bench, id: &str) -> Measurement {
 #[test]
 fn operations_are_right_against_f64() {
     let family = |barrier_free| GpuOptions { barrier_free: Some(barrier_free), ..GpuOptions::default() };
-    for executor in [Cpu::new().into(), gpu(&family(false)), gpu(&family(true))] {
-        let bench = bench(executor, tiny(), SECONDS);
-        for case in bench.select(&["gpu".into()]).unwrap() {
-            let found = measured(&bench, &case.id);
-            let error = found.error.unwrap();
-            assert!(error.relative < TOLERANCE, "{}: {}", case.id, error.relative);
-            // Values in f32 are never right to the last bit of f64: nothing was compared with itself.
-            assert!(error.relative > 0.0 && error.against == "f64", "{}", case.id);
-            assert!(found.gflops > 0.0 && found.percent_of_peak > 0.0, "{found:?}");
-            assert_eq!(found.dispatches, found.kernels.values().sum::<usize>());
-        }
+    let executors: [Executor; 3] = [Cpu::new().into(), gpu(&family(false)), gpu(&family(true))];
+    let boxed = |operation| -> Box<dyn Operation> { operation };
+    let all: Vec<_> = gemms()
+        .map(|op| boxed(Box::new(op)))
+        .chain(attentions().map(|op| boxed(Box::new(op))))
+        .chain(convs().map(|op| boxed(Box::new(op))))
+        .collect();
+    for (executor, op) in executors.iter().flat_map(|executor| all.iter().map(move |op| (executor, op))) {
+        let inputs = upload(op.as_ref(), executor).unwrap();
+        let error = block_on(error(op.as_ref(), &inputs, executor, &CancelFlag::new())).unwrap();
+        release(&inputs, executor);
+        assert!(error < TOLERANCE, "{op:?}: {error}");
+        // Sums in f32 are never right to the last bit of f64: nothing was compared with itself.
+        assert!(error > 0.0, "{op:?}");
+        assert_eq!(executor.allocated_bytes(), 0);
     }
 }
 
 #[test]
-fn kernels_are_named() {
-    let bench =
-        bench(gpu(&GpuOptions { barrier_free: Some(false), ..GpuOptions::default() }), tiny(), SECONDS);
-    let kernels = |id: &str| measured(&bench, id).kernels.into_keys().collect::<Vec<_>>();
-    assert_eq!(kernels("gemm/37x512x20/q4_k"), ["linear SMALL VEC4 QUANT4"]);
-    assert_eq!(kernels("gemm/3x256x36/f16"), ["linear SKINNY VEC4 HALF"]);
-    assert_eq!(kernels("attention/3x64/9x70"), ["attention HEAD64"]);
+fn operations_are_measured_by_the_kernels_they_name() {
+    let executor = gpu(&GpuOptions { barrier_free: Some(false), ..GpuOptions::default() });
+    let bench = bench(executor, tiny(), SECONDS);
+    for (id, kernel) in [
+        ("gemm/first", "linear SKINNY VEC4"),
+        ("gemm/last", "linear SMALL QUANT4"),
+        ("attention/second", "attention HEAD64"),
+        ("conv/first", "conv SMALL VEC4"),
+    ] {
+        let found = measured(&bench, id);
+        assert!(found.gflops > 0.0 && found.percent_of_peak > 0.0, "{found:?}");
+        assert!(found.error.is_some_and(|error| error.relative < TOLERANCE && error.against == "f64"));
+        assert_eq!(found.kernels.keys().collect::<Vec<_>>(), [kernel]);
+        assert_eq!(found.dispatches, found.kernels.values().sum::<usize>());
+    }
 }
 
 #[test]
@@ -199,9 +223,10 @@ fn json_keeps_its_form() {
     assert_eq!(keys(&header["device"]), device);
 
     let run = |id: &str| json!(block_on(bench.run(id, &CancelFlag::new())).unwrap());
-    let report = run("gemm/3x256x36/f32");
+    let report = run("gemm/first");
     let case = ["flops", "format", "id", "quick", "shape", "suite"];
-    let measurement = ["dispatches", "error", "gflops", "kernels", "outcome", "percentOfPeak", "seconds"];
+    let measurement =
+        ["dispatches", "error", "gflops", "kernels", "outcome", "peak", "percentOfPeak", "seconds"];
     let mut all: Vec<_> = case.into_iter().chain(measurement).collect();
     all.sort_unstable();
     assert_eq!(keys(&report), all);

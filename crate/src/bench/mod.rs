@@ -4,8 +4,9 @@
 //! news of its completion, [`Spread`] being of up to seven runs. What is short is repeated in one program until a run takes 50 ms and ten
 //! times the latency of a submit: what submitting costs is below a tenth then, and is not taken off. Repetitions read the same memory, as
 //! layers of a model do not: what a cache holds comes out faster than in a model. Rates are multiplications and additions by the
-//! median. Every rate is compared with the f32 peak that the same bench has measured on the same device. What would take more than the
-//! time given, at half of that peak, or more memory than the device has, is reported as skipped.
+//! median. Every rate is compared with the f32 peak of the same device, measured directly before and after (the mean of the two medians),
+//! because clocks and what else a machine does change within minutes; a peak is compared with the best that was seen when the bench was
+//! opened. What would take more than the time given, at half of that best, or more memory than the device has, is reported as skipped.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -94,7 +95,8 @@ impl Bench {
         let latency = measure::latency(&executor, cancel).await?;
         let bench = Self { executor, cases, latency, peak: Cell::new(f64::NAN), seconds_per_case };
         let found = bench.measure_peak(Arithmetic::F32, cancel).await?;
-        bench.peak.set(found.flops as f64 / found.seconds.median);
+        // What is in the way of the others is none of a peak's.
+        bench.peak.set(found.flops as f64 / found.seconds.min);
         Ok(bench)
     }
 
@@ -148,7 +150,7 @@ impl Bench {
         };
         let outcome = match self.obstacle(case) {
             Some(reason) => Outcome::Skipped { reason },
-            None => match self.measure(case, cancel).await {
+            None => match self.measure_beside(case, cancel).await {
                 Ok(measurement) => Outcome::Measured(Box::new(measurement)),
                 Err(error @ (Error::Cancelled | Error::DeviceLost { .. })) => return Err(error),
                 Err(error @ (Error::DeviceTooSmall { .. } | Error::OutOfMemory { .. })) => {
@@ -176,6 +178,18 @@ impl Bench {
 
     fn budget(&self) -> Budget {
         Budget { seconds: self.seconds_per_case / 2.0, latency: self.latency }
+    }
+
+    /// Measures a case, and the peak before it and after it.
+    async fn measure_beside(&self, case: &Case, cancel: &CancelFlag) -> Result<Measurement> {
+        if let Work::Peak(_) = &case.work {
+            return self.measure(case, cancel).await;
+        }
+        let before = self.measure_peak(Arithmetic::F32, cancel).await?.rate();
+        let measurement = self.measure(case, cancel).await?;
+        let after = self.measure_peak(Arithmetic::F32, cancel).await?.rate();
+        let peak = f64::midpoint(before, after) / 1e9;
+        Ok(Measurement { peak, percent_of_peak: measurement.gflops / peak * 100.0, ..measurement })
     }
 
     async fn measure(&self, case: &Case, cancel: &CancelFlag) -> Result<Measurement> {
@@ -245,6 +259,7 @@ impl Bench {
         Measurement {
             seconds,
             gflops: rate / 1e9,
+            peak: self.peak.get() / 1e9,
             percent_of_peak: rate / self.peak.get() * 100.0,
             error,
             dispatches: kernels.values().sum(),

@@ -76,6 +76,13 @@ pub struct Peak {
     pub kernel: String,
 }
 
+impl Peak {
+    /// Operations a second, by the median.
+    pub fn rate(&self) -> f64 {
+        self.flops as f64 / self.seconds.median
+    }
+}
+
 /// Measures a peak.
 ///
 /// # Errors

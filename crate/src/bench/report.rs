@@ -78,7 +78,7 @@ pub struct Header {
     pub device: DeviceReport,
     /// Seconds between a submit of next to nothing and the news of its completion.
     pub latency: f64,
-    /// Operations a second in f32, the peak of which every case states its share.
+    /// Operations a second in f32 at best, by the shortest run when the bench was opened.
     pub peak: f64,
     /// Seconds that a case may take.
     pub seconds_per_case: f64,
@@ -141,7 +141,9 @@ pub struct Measurement {
     pub seconds: Spread,
     /// 10^9 operations a second, by the median.
     pub gflops: f64,
-    /// Of the f32 peak of the same bench, in percent.
+    /// The f32 peak directly before and after, in 10^9 operations a second; of a peak the header's.
+    pub peak: f64,
+    /// Of this peak, in percent.
     pub percent_of_peak: f64,
     /// How far the result is off; none where there is nothing to compare with.
     pub error: Option<ErrorReport>,

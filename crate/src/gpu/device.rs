@@ -88,7 +88,10 @@ impl Gpu {
         let mut required_features = wgpu::Features::empty();
         required_features.set(wgpu::Features::TIMESTAMP_QUERY, options.timings && info.timestamps);
         required_features.set(wgpu::Features::SHADER_F16, info.f16);
-        let request = wgpu::DeviceDescriptor { required_limits, required_features, ..Default::default() };
+        // Buffers are few, large and kept: blocks to cut small ones from would stand half empty.
+        let memory_hints = wgpu::MemoryHints::MemoryUsage;
+        let request =
+            wgpu::DeviceDescriptor { required_limits, required_features, memory_hints, ..Default::default() };
         let (device, queue) =
             adapter.request_device(&request).await.map_err(|error| unavailable(error.to_string()))?;
         let limits = limits(&device.limits(), info.software, options);
