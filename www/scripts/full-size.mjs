@@ -4,7 +4,7 @@
  *
  *     npm run build:lib && node scripts/full-size.mjs FOLDER [MEMORY]
  */
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -35,7 +35,9 @@ const profile = join(scratch, "profile");
 /** Memory of the page's processes before it loads anything, and the most of it since. */
 let [empty, most] = [NaN, 0];
 const watch = setInterval(async () => {
-  most = Math.max(most, await renderers());
+  if (!Number.isNaN(empty)) {
+    most = Math.max(most, await renderers());
+  }
 }, 200);
 try {
   for (const what of ["first visit, from the network", "second visit, from this device"]) {
@@ -59,6 +61,7 @@ try {
       ["--enable-blink-features=ForceEagerMeasureMemory"],
     );
     console.log(`  most that the page's processes grew by: ${((most - empty) / 1e6).toFixed(0)} MB`);
+    empty = NaN;
   }
 } finally {
   clearInterval(watch);
@@ -68,10 +71,9 @@ try {
 
 /** Memory of all renderers of this Chromium, in bytes: JavaScript's heap, the wasm, buffers; not what is on the device. */
 async function renderers() {
-  const list = execFileSync("pgrep", [
-    "-f",
-    `type=renderer.*${profile}|${profile}.*type=renderer`,
-  ]).toString();
+  const { stdout: list } = spawnSync("pgrep", ["-f", `type=renderer.*${profile}|${profile}.*type=renderer`], {
+    encoding: "utf8",
+  });
   const sizes = await Promise.all(
     list
       .trim()
