@@ -48,7 +48,10 @@ export async function onnxRuntimeOnGpu(subgroups: boolean): Promise<OnnxRuntime>
   return { ort, device, subgroups };
 }
 
-/** A model of one output, with its inputs. On a GPU it is captured by its first run and replayed after that, in buffers that stay. */
+/**
+ * A model of one output, with its inputs; on a GPU in buffers that stay. Its graph is not captured (`enableGraphCapture`): version 1.30 lets go
+ * of the caller's buffers after the first run, fails in some later one, and was no faster on a software adapter.
+ */
 export class OnnxSide implements Side {
   private constructor(
     private readonly session: Ort.InferenceSession,
@@ -66,7 +69,6 @@ export class OnnxSide implements Side {
     const session = await ort.InferenceSession.create(model, {
       executionProviders: [device ? { name: "webgpu", device } : "wasm"],
       graphOptimizationLevel: "all",
-      enableGraphCapture: device !== undefined,
     });
     const onGpu = (device: GPUDevice, dims: number[], data?: Float32Array<ArrayBuffer>): Ort.Tensor => {
       const gpuBuffer = device.createBuffer({
