@@ -37,6 +37,11 @@ async fn cases_run_on_both_devices() {
             let error = get(&get(&report, "error"), "relative").as_f64().unwrap();
             assert!(error > 0.0 && error < 1e-5, "{device}: {error}");
         }
+        // What a browser does not have is skipped; what it has compiles and runs.
+        for id in ["peak/f16", "peak/dot4"] {
+            let report = settled(bench.run(id.into(), &CancelFlag::new())).await.unwrap();
+            assert_ne!(get(&report, "outcome"), "failed", "{device}: {report:?}");
+        }
     }
 }
 

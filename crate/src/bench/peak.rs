@@ -138,7 +138,9 @@ const CPU_ROUNDS: usize = 1 << 16;
 
 async fn on_cpu(budget: Budget) -> Result<Peak> {
     let threads = threads();
-    let seconds = spread(&|| Box::pin(std::future::ready(on_all(threads))), 1, budget).await?;
+    let run = |count| on_all(threads, count);
+    let count = repetitions(&|| Box::pin(std::future::ready(run(1))), 1, budget).await?;
+    let seconds = spread(&|| Box::pin(std::future::ready(run(count))), count, budget).await?;
     let lanes = Arch::new().dispatch(Lanes) as u64;
     Ok(Peak {
         seconds,
@@ -153,9 +155,9 @@ fn threads() -> usize {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-fn on_all(threads: usize) -> Result<()> {
+fn on_all(threads: usize, count: usize) -> Result<()> {
     let joined = std::thread::scope(|scope| {
-        let all: Vec<_> = (0..threads).map(|_| scope.spawn(|| black_box(chains()))).collect();
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(|| chains(count))).collect();
         all.into_iter().try_for_each(|thread| thread.join().map(drop))
     });
     joined.map_err(|_| crate::Error::DeviceError { reason: "a thread has panicked".into() })
@@ -167,13 +169,15 @@ fn threads() -> usize {
 }
 
 #[cfg(target_arch = "wasm32")]
-fn on_all(_: usize) -> Result<()> {
-    black_box(chains());
+fn on_all(_: usize, count: usize) -> Result<()> {
+    chains(count);
     Ok(())
 }
 
-fn chains() -> f32 {
-    Arch::new().dispatch(Chains)
+fn chains(count: usize) {
+    for _ in 0..count {
+        black_box(Arch::new().dispatch(Chains));
+    }
 }
 
 struct Lanes;
