@@ -32,7 +32,7 @@ struct Pass {
 }
 
 impl StepCache {
-    /// `threshold` is the change of the transformer's output, as a share of it, up to which a pass is spared: 0.02 to 0.1.
+    /// `threshold` is the change of the transformer's output, as a share of it, up to which a pass is spared: 0.05 to 0.2.
     pub fn new(threshold: f64, steps: usize) -> Self {
         Self { threshold, steps, before: Vec::new(), pass: None, rate: None, change: 0.0 }
     }

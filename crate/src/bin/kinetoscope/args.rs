@@ -66,7 +66,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
     pub guidance_interval: Option<[f64; 2]>,
     /// Steps go without a pass through the transformer while its output is predicted to have changed by less than this share, such as
-    /// 0.05: faster, and not quite the same clip. For models of many steps.
+    /// 0.1: faster, and not quite the same clip. For models of many steps.
     #[arg(long, value_name = "X")]
     pub step_cache: Option<f64>,
     /// Tokens that prompts are cut and padded to.
