@@ -10,6 +10,7 @@ const step = (index: number, seconds: number): Extract<GenerateEvent, { type: "s
   steps: 4,
   sigma: 0,
   timestep: 0,
+  cached: false,
   seconds,
   window: 0,
   windows: 1,
