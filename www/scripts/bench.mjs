@@ -11,8 +11,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { chromium } from "@playwright/test";
-import { args, executablePath } from "./chromium.mjs";
+import { drive } from "./drive.mjs";
 import { serve } from "./static.mjs";
 
 const text = /** @type {const} */ ({ type: "string" });
@@ -31,21 +30,10 @@ const server = await serve({
   "/": fileURLToPath(new URL("../dist-bench", import.meta.url)),
   "/graphs/": values.graphs ?? "",
 });
-const browser = await chromium.launch({ executablePath, args });
-try {
-  await compare(await browser.newPage());
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-  server.close();
-}
+await drive(server, compare);
 
 /** @param {import("@playwright/test").Page} page */
 async function compare(page) {
-  page.setDefaultTimeout(0);
-  page.on("pageerror", (error) => console.error(error.message));
   const asked = new URLSearchParams({ start: "" });
   for (const name of /** @type {const} */ (["only", "samples", "seconds"])) {
     if (values[name] !== undefined) {

@@ -2,8 +2,7 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chromium } from "@playwright/test";
-import { args, executablePath } from "./chromium.mjs";
+import { drive } from "./drive.mjs";
 import { serve } from "./static.mjs";
 
 const [prompt, out] = process.argv.slice(2);
@@ -14,21 +13,10 @@ if (!prompt || !out) {
 
 let told = "";
 const server = await serve({ "/": fileURLToPath(new URL("../dist", import.meta.url)) });
-const browser = await chromium.launch({ executablePath, args });
-try {
-  await makeClip(await browser.newPage());
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-  server.close();
-}
+await drive(server, makeClip);
 
 /** @param {import("@playwright/test").Page} page */
 async function makeClip(page) {
-  page.setDefaultTimeout(0);
-  page.on("pageerror", (error) => console.error(error.message));
   // Of itself the page would compute on the processor where the only adapter is a software one.
   await page.goto(`${server.url}?device=webgpu`);
   await page.getByLabel("What happens in the film?").fill(prompt ?? "");

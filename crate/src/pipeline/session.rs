@@ -273,21 +273,22 @@ impl Session {
     /// [`Error::WrongState`] before [`Session::encode`], [`Error::ResultNotFinite`], [`Error::Cancelled`], what the device reports.
     pub async fn step(&mut self) -> Result<Option<StepEvent>> {
         self.cancel.check()?;
-        let Stage::Steps(index, _) = self.stage else {
+        let Stage::Steps(index, program) = &mut self.stage else {
             return match self.stage {
                 Stage::Prompt => Err(wrong_state("step", "encode the prompt first")),
                 _ => Ok(None),
             };
         };
         let steps = self.clip.schedule.steps.len();
-        let Some(step) = self.clip.schedule.steps.get(index).copied() else {
+        let Some(step) = self.clip.schedule.steps.get(*index).copied() else {
             return Ok(None);
         };
         let started = Instant::now();
+        let model = &self.model;
         let spared = match &mut self.step_cache {
             Some(cache) => {
-                let latents = self.model.executor.read(&self.sampler.latents).await?;
-                cache.spares(index, bytemuck::pod_collect_to_vec(&latents))
+                let latents = model.executor.read(&self.sampler.latents).await?;
+                cache.spares(*index, bytemuck::pod_collect_to_vec(&latents))
             }
             None => false,
         };
@@ -296,8 +297,6 @@ impl Session {
             true => Passes::Guided,
             false => Passes::Plain,
         };
-        let model = &self.model;
-        let Stage::Steps(index, program) = &mut self.stage else { return Ok(None) };
         if program.as_ref().is_some_and(|(other, _)| *other != passes) {
             *program = None; // before the other one takes its memory
         }

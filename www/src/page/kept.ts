@@ -1,6 +1,6 @@
 /** The models kept on this device: what they take, their use and their removal. */
-import { type StoredModel, persist, removeModel, storedModels } from "../index.js";
-import { storedBytes } from "../weights/stored.js";
+import { type StoredModel, persist, removeModel } from "../index.js";
+import { lookAtStore } from "../weights/stored.js";
 import { megabytes } from "./device.js";
 import { element } from "./dom.js";
 
@@ -20,7 +20,7 @@ export class Kept {
 
   /** Shows what is there now. */
   async refresh(): Promise<void> {
-    const [models, bytes] = await Promise.all([storedModels(), storedBytes()]);
+    const { models, bytes } = await lookAtStore();
     this.#none.hidden = models.length > 0;
     this.#total.textContent = models.length > 0 ? megabytes(bytes) : "";
     this.#list.replaceChildren(...models.map((model) => this.#row(model)));

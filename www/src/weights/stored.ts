@@ -20,33 +20,31 @@ export interface StoredModel {
 
 /** Every model that is kept here, in part or whole; none where the browser keeps nothing. */
 export async function storedModels(): Promise<StoredModel[]> {
-  const models = (await (await OpfsStore.open())?.list()) ?? [];
+  return (await lookAtStore()).models;
+}
+
+/** The models, and what all of them take together. */
+export async function lookAtStore(): Promise<{ models: StoredModel[]; bytes: number }> {
+  const list = (await (await OpfsStore.open())?.list()) ?? [];
+  const sum = (entries: Iterable<[string, number]>): number =>
+    [...entries].reduce((total, [, size]) => total + size, 0);
   const owners = new Map<string, number>();
-  for (const { sizes } of models) {
+  for (const { sizes } of list) {
     for (const key of sizes.keys()) {
       owners.set(key, (owners.get(key) ?? 0) + 1);
     }
   }
-  return models.map(({ record: { id, name, source, complete, files }, sizes }) => {
-    const sum = (entries: Iterable<[string, number]>): number =>
-      [...entries].reduce((total, [, size]) => total + size, 0);
-    return {
-      id,
-      name,
-      source,
-      bytes: sum(sizes),
-      ownBytes: sum([...sizes].filter(([key]) => owners.get(key) === 1)),
-      totalBytes: files.reduce((total, { bytes }) => total + bytes, 0),
-      complete,
-    };
-  });
-}
-
-/** What all of them take together. */
-export async function storedBytes(): Promise<number> {
-  const models = (await (await OpfsStore.open())?.list()) ?? [];
-  const chunks = new Map(models.flatMap(({ sizes }) => [...sizes]));
-  return [...chunks.values()].reduce((total, size) => total + size, 0);
+  const models = list.map(({ record: { id, name, source, complete, files }, sizes }) => ({
+    id,
+    name,
+    source,
+    bytes: sum(sizes),
+    ownBytes: sum([...sizes].filter(([key]) => owners.get(key) === 1)),
+    totalBytes: files.reduce((total, { bytes }) => total + bytes, 0),
+    complete,
+  }));
+  // Chunks that models share are there once.
+  return { models, bytes: sum(new Map(list.flatMap(({ sizes }) => [...sizes]))) };
 }
 
 /** Removes a model from this device; chunks that another one has too stay. One that is being loaded loads on, from the network. */

@@ -8,6 +8,7 @@ use pollster::block_on;
 use serde_json::json;
 
 use super::args::BenchArgs;
+use super::output::failed;
 
 /// Runs the cases, and prints a line for each.
 ///
@@ -42,19 +43,16 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         // After every case: what was measured is kept when a later one ends the program.
         if let Some(path) = &args.json {
             let json = json!({ "header": header, "cases": reports });
-            std::fs::write(path, format!("{json:#}\n")).map_err(|error| Error::WriteFailed {
-                path: path.display().to_string(),
-                reason: error.to_string(),
-            })?;
+            std::fs::write(path, format!("{json:#}\n")).map_err(|error| failed(path, &error))?;
         }
     }
-    let failed = reports.into_iter().find_map(|report| match report.outcome {
+    let fault = reports.into_iter().find_map(|report| match report.outcome {
         Outcome::Failed { reason, .. } => {
             Some(Error::DeviceError { reason: format!("{}: {reason}", report.case.id) })
         }
         _ => None,
     });
-    failed.map_or(Ok(()), Err)
+    fault.map_or(Ok(()), Err)
 }
 
 fn print_header(header: &Header) {
