@@ -12,6 +12,8 @@ const STORED_CHUNKS_OF_READ = 2;
 const CHUNKS_AHEAD = 3;
 /** Chunks kept in memory for the next reads, which mostly begin inside the last one. */
 const RECENT_BYTES = 24 << 20;
+/** Bytes written to the store at once: the network's pieces are so small that each one's write costs more than its bytes. */
+const WRITE_BYTES = 1 << 20;
 /** A read of no more than this, of what was not announced, is not worth a whole chunk: a row of an embedding table. */
 const ASIDE_BYTES = 256 << 10;
 
@@ -44,6 +46,7 @@ export class ChunkReader {
   readonly #recent = new Map<string, Uint8Array<ArrayBuffer>>();
   #recentBytes = 0;
   #running = 0;
+  readonly #storing = new Set<Promise<void>>();
   readonly #waiting: (() => void)[] = [];
 
   constructor(store: ChunkStore | undefined, traffic: Traffic, signal: AbortSignal) {
@@ -75,23 +78,23 @@ export class ChunkReader {
     return key !== undefined && (await this.#store?.has(key, bytes)) === true;
   }
 
-  /** The chunk from its host, checked, and stored where there is a store. */
+  /** The chunk from its host, checked. Where there is a store it is stored too, which may end after the bytes are here. */
   async download(path: string, chunk: Chunk): Promise<Uint8Array<ArrayBuffer>> {
     await this.#enter();
-    try {
-      const { key } = chunk;
-      const store = this.#store;
-      if (!store || key === undefined) {
-        return await this.#fetch(path, chunk, undefined);
-      }
-      return await store.fill(key, this.#signal, async (part) => {
-        // No part: the store is full, or another tab has stored the chunk while this one waited for its turn.
-        const kept = part ? undefined : await this.kept(path, chunk);
-        return kept ?? this.#fetch(path, chunk, part);
-      });
-    } finally {
-      this.#leave();
-    }
+    return new Promise((arrived, failed) => {
+      const stored = this.#bring(path, chunk, arrived)
+        .catch(failed)
+        .finally(() => {
+          this.#storing.delete(stored);
+          this.#leave();
+        });
+      this.#storing.add(stored);
+    });
+  }
+
+  /** Settles once what was downloaded is stored. */
+  async settle(): Promise<void> {
+    await Promise.all(this.#storing);
   }
 
   /** Bytes from the host that are not kept. */
@@ -116,31 +119,57 @@ export class ChunkReader {
     this.#recentBytes = 0;
   }
 
+  async #bring(path: string, chunk: Chunk, arrived: (bytes: Uint8Array<ArrayBuffer>) => void): Promise<void> {
+    const { key } = chunk;
+    const store = this.#store;
+    if (!store || key === undefined) {
+      arrived(await this.#fetch(path, chunk, undefined));
+      return;
+    }
+    await store.fill(key, this.#signal, async (part) => {
+      // No part: the store is full, or another tab has stored the chunk while this one waited for its turn.
+      const kept = part ? undefined : await this.kept(path, chunk);
+      arrived(kept ?? (await this.#fetch(path, chunk, part)));
+      await part?.finish();
+    });
+  }
+
   async #fetch(path: string, chunk: Chunk, part: PartialChunk | undefined): Promise<Uint8Array<ArrayBuffer>> {
     const { remote, start } = chunk;
     const bytes = new Uint8Array(chunk.bytes);
     let filled = part?.read(bytes) ?? 0;
+    let written = filled;
     this.#traffic.add(filled, "cache");
+    const write = (): void => {
+      part?.write(bytes.subarray(written, filled), written);
+      written = filled;
+    };
     for (let again = false; ; again = true) {
       const range = { start: start + filled, end: start + chunk.bytes };
       const take = (piece: Uint8Array<ArrayBuffer>): void => {
         bytes.set(piece, filled);
-        part?.write(piece, filled);
         filled += piece.length;
         this.#traffic.add(piece.length, "network");
+        if (filled - written >= WRITE_BYTES) {
+          write();
+        }
       };
-      await remote.fetch(range, take, again);
+      try {
+        await remote.fetch(range, take, again);
+      } finally {
+        // What came before a failure need not come again.
+        write();
+      }
       const found = chunk.sha256 === undefined ? undefined : await sha256(bytes);
       if (found === chunk.sha256) {
         break;
       }
       part?.restart();
-      filled = 0;
+      filled = written = 0;
       if (again) {
         throw hashMismatch(path, chunk.index, chunk.sha256 ?? "", found ?? "");
       }
     }
-    await part?.finish();
     this.#remember(path, chunk, bytes);
     return bytes;
   }

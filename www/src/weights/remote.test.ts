@@ -395,6 +395,21 @@ describe("a store", () => {
     expect(host.ranges).toEqual([second, "bytes=7400-13999"]);
   });
 
+  it("keeps no read waiting for the disk, and is complete once all is stored", async () => {
+    let ready = (): void => undefined;
+    store.disk = new Promise<void>((resolve) => (ready = resolve));
+    const files = source("", { store });
+    expectBytes(await files.read("vae/weights", 0, 35_000), BYTES.subarray(0, 35_000));
+    expect(store.chunks.size).toBe(0);
+    const complete = files.markComplete();
+    await new Promise((passed) => setTimeout(passed, 20));
+    expect([...store.records.values()].map((record) => record.complete)).toEqual([false]);
+    ready();
+    await complete;
+    expect(store.chunks.size).toBe(5);
+    expect([...store.records.values()].map((record) => record.complete)).toEqual([true]);
+  });
+
   it("drops a file that changed between two visits, and says so", async () => {
     await source("", { store }).read("w", 0, 300_000);
     const changed = BYTES.map((byte) => 255 - byte);

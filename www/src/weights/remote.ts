@@ -52,6 +52,7 @@ abstract class RemoteSource implements ByteSource {
   }
 
   async markComplete(): Promise<void> {
+    await this.reader.settle();
     if (!this.#passing) {
       await (await this.shelf())?.markComplete();
     }

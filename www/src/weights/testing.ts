@@ -86,6 +86,8 @@ export class MemoryStore implements ChunkStore {
   readonly chunks = new Map<string, Uint8Array<ArrayBuffer>>();
   readonly parts = new Map<string, Uint8Array<ArrayBuffer>>();
   readonly records = new Map<string, StoredRecord>();
+  /** What the disk waits for before a chunk is whole. */
+  disk: Promise<unknown> = Promise.resolve();
   readonly #turns = new Map<string, Promise<unknown>>();
 
   async has(key: string, bytes: number): Promise<boolean> {
@@ -117,6 +119,7 @@ export class MemoryStore implements ChunkStore {
       },
       restart: () => void this.parts.delete(key),
       finish: async () => {
+        await this.disk;
         this.chunks.set(key, this.parts.get(key) ?? new Uint8Array());
         this.parts.delete(key);
       },
