@@ -153,9 +153,10 @@ fn reflect<'a>(
 
     let module = naga::front::wgsl::parse_str(&text)
         .map_err(|error| place(error.location(&text), error.message().into()))?;
-    // What every WebGPU device has; a shader that wants f16 arithmetic says so by its flag.
+    // What every WebGPU device has; a shader that wants f16 arithmetic or subgroups says so by its flag.
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     capabilities.set(Capabilities::SHADER_FLOAT16, flags.contains(&"F16"));
+    capabilities.set(Capabilities::SUBGROUP, flags.contains(&"QUAD"));
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|error| place(error.location(&text), causes(error.as_inner())))?;

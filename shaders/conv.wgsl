@@ -5,7 +5,7 @@
 //   times as much. With upsample the frame is doubled in both directions first, by the gather.
 // Layouts: frame [height, width, C], a slab of rows from first_in_row on; W that frame's rows; out, residual
 //   (`combined`) slabs of rows from first_out_row on, as [pixels, columns]. Unused tensors are the frame.
-// Grid: as TILED, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl).
+// Grid: as TILED, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl).
 // Workgroup: as the family.
 
 struct Params {
@@ -32,7 +32,11 @@ struct Params {
 
 //#if DIRECT
 //#include "shared/gemm_direct.wgsl"
-//#else
+//#endif
+//#if QUAD
+//#include "shared/gemm_quad.wgsl"
+//#endif
+//#if TILED|SMALL
 //#include "shared/gemm_tiled.wgsl"
 //#endif
 

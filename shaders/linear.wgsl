@@ -4,7 +4,8 @@
 // Layouts: x [rows, channels]; one tap. table [width], the gate's row of the scale-shift table; embedding [timesteps,
 //   embedding_width] from the first timestep of the slab. Slabs of whole rows of x, combined and out. Unused tensors
 //   are x.
-// Grid: as TILED, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), SKINNY (gemm_skinny.wgsl).
+// Grid: as TILED, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl), SKINNY
+//   (gemm_skinny.wgsl).
 // Workgroup: as the family.
 
 struct Params {
@@ -60,12 +61,15 @@ fn row_source(row: u32) -> u32 {
 
 //#if DIRECT
 //#include "shared/gemm_direct.wgsl"
-//#else
+//#endif
+//#if QUAD
+//#include "shared/gemm_quad.wgsl"
+//#endif
 //#if SKINNY
 //#include "shared/gemm_skinny.wgsl"
-//#else
-//#include "shared/gemm_tiled.wgsl"
 //#endif
+//#if TILED|SMALL
+//#include "shared/gemm_tiled.wgsl"
 //#endif
 
 fn depth_source(k: u32) -> u32 {

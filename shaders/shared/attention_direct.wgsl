@@ -1,8 +1,10 @@
 // Formula: as attention.wgsl, four queries by 16 keys an invocation, without workgroup memory or barriers, for software
 //   adapters. The sums stay in out, in the cache of the core that writes them: every head size runs with the same few
-//   registers, and 16 keys cost as many loads as an 8 x 8 tile of a matrix product.
-// Layouts: as attention.wgsl.
-// Grid: one workgroup for 8 blocks of four queries, queries innermost, folded.
+//   registers, and 16 keys cost as many loads as an 8 x 8 tile of a matrix product. With QUAD four neighbours work on 16
+//   queries of a head, and each loads four of the 16 keys for all: a software adapter reads storage lane by lane, which
+//   costs more than the arithmetic.
+// Layouts: as attention.wgsl. With QUAD invocations 4 i to 4 i + 3 of a workgroup are a quad (quad_probe.wgsl).
+// Grid: one workgroup for 8 blocks of four queries (QUAD: 2 of 16), queries innermost, folded.
 // Workgroup: no memory.
 
 const BLOCK_KEYS = 16u;
@@ -20,6 +22,33 @@ fn load_values(rows: vec4<u32>, c: u32) -> mat4x4<f32> {
     return mat4x4<f32>(v[rows.x + c], v[rows.y + c], v[rows.z + c], v[rows.w + c]);
 }
 
+//#if QUAD
+// What one invocation of the quad has.
+fn from0(m: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        quadBroadcast(m[0], 0u), quadBroadcast(m[1], 0u), quadBroadcast(m[2], 0u), quadBroadcast(m[3], 0u),
+    );
+}
+
+fn from1(m: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        quadBroadcast(m[0], 1u), quadBroadcast(m[1], 1u), quadBroadcast(m[2], 1u), quadBroadcast(m[3], 1u),
+    );
+}
+
+fn from2(m: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        quadBroadcast(m[0], 2u), quadBroadcast(m[1], 2u), quadBroadcast(m[2], 2u), quadBroadcast(m[3], 2u),
+    );
+}
+
+fn from3(m: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        quadBroadcast(m[0], 3u), quadBroadcast(m[1], 3u), quadBroadcast(m[2], 3u), quadBroadcast(m[3], 3u),
+    );
+}
+//#endif
+
 // The largest of 16 logits of a query.
 fn largest(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> f32 {
     let m = max(max(a, b), max(c, d));
@@ -36,6 +65,15 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
+    //#if QUAD
+    let blocks = (params.queries + 15u) / 16u;
+    let block = workgroup_index(workgroup, grid) * 2u + thread / 4u;
+    // All take part in the broadcasts: blocks past the last are the last, and nothing of them is stored.
+    let head = min(block / blocks, params.heads - 1u);
+    let query = block % blocks * 16u + thread % 4u * 4u;
+    let exists = block / blocks < params.heads;
+    let count = select(0u, min(params.queries - min(query, params.queries), 4u), exists);
+    //#else
     let blocks = (params.queries + 3u) / 4u;
     let block = workgroup_index(workgroup, grid) * 8u + thread;
     let head = block / blocks;
@@ -44,6 +82,7 @@ fn main(
         return;
     }
     let count = min(params.queries - query, 4u);
+    //#endif
     let q0 = query_row(head, query);
     let q1 = query_row(head, query + 1u);
     let q2 = query_row(head, query + 2u);
@@ -56,10 +95,14 @@ fn main(
     var most = vec4<f32>(NEVER);
     var weight = vec4<f32>();
     for (var key = 0u; key < params.keys; key += BLOCK_KEYS) {
+        //#if QUAD
+        let own_rows = key_rows(head, key + thread % 4u * 4u);
+        //#else
         let rows0 = key_rows(head, key);
         let rows1 = key_rows(head, key + 4u);
         let rows2 = key_rows(head, key + 8u);
         let rows3 = key_rows(head, key + 12u);
+        //#endif
 
         // Columns are queries, rows are keys.
         let base_k = base(2u) / 4u;
@@ -69,10 +112,18 @@ fn main(
         var s3 = mat4x4<f32>();
         for (var c = 0u; c < params.vectors; c++) {
             let queries = mat4x4<f32>(q[q0 + c], q[q1 + c], q[q2 + c], q[q3 + c]);
+            //#if QUAD
+            let own_keys = load_keys(own_rows, base_k + c);
+            s0 += from0(own_keys) * queries;
+            s1 += from1(own_keys) * queries;
+            s2 += from2(own_keys) * queries;
+            s3 += from3(own_keys) * queries;
+            //#else
             s0 += load_keys(rows0, base_k + c) * queries;
             s1 += load_keys(rows1, base_k + c) * queries;
             s2 += load_keys(rows2, base_k + c) * queries;
             s3 += load_keys(rows3, base_k + c) * queries;
+            //#endif
         }
         s0 *= params.scale;
         s1 *= params.scale;
@@ -122,15 +173,25 @@ fn main(
 
         let base_v = base(3u) / 4u;
         for (var c = 0u; c < params.vectors; c++) {
+            //#if QUAD
+            let own_values = load_values(own_rows, base_v + c);
+            var sum = from0(own_values) * s0;
+            sum += from1(own_values) * s1;
+            sum += from2(own_values) * s2;
+            sum += from3(own_values) * s3;
+            //#else
             var sum = load_values(rows0, base_v + c) * s0;
             sum += load_values(rows1, base_v + c) * s1;
             sum += load_values(rows2, base_v + c) * s2;
             sum += load_values(rows3, base_v + c) * s3;
+            //#endif
             if key > 0u {
                 let before = mat4x4<f32>(out[out0 + c], out[out1 + c], out[out2 + c], out[out3 + c]);
                 sum += scaled(before, keep);
             }
-            out[out0 + c] = sum[0];
+            if count > 0u {
+                out[out0 + c] = sum[0];
+            }
             if count > 1u {
                 out[out1 + c] = sum[1];
             }

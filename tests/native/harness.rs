@@ -30,12 +30,15 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<(&'static str, Exec
         max_dispatch_flops: Some(max_dispatch_flops),
         ..family(barrier_free)
     };
+    let without_quads = |options| GpuOptions { quads: Some(false), ..options };
     [
         ("detected", GpuOptions::default()),
         ("with barriers", family(false)),
         ("barrier-free", family(true)),
+        ("barrier-free, without quads", without_quads(family(true))),
         ("tiny bindings, with barriers", tiny(false)),
         ("tiny bindings, barrier-free", tiny(true)),
+        ("tiny bindings, barrier-free, without quads", without_quads(tiny(true))),
     ]
     .into_iter()
     .map(|(name, options)| (name, gpu(&options).into()))

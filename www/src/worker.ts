@@ -4,6 +4,7 @@
  */
 import { KinetoscopeError, cancelled } from "./errors.js";
 import { type FromWorker, type Request, type Results, type ToWorker, transferables } from "./messages.js";
+import { withSubgroups } from "./subgroups.js";
 import init, { type Advice, CancelFlag, Engine, type Model, type Session } from "./wasm/kinetoscope.js";
 import { OpfsStore } from "./weights/opfs.js";
 import { RETRY } from "./weights/retry.js";
@@ -128,7 +129,7 @@ async function run(request: Request): Promise<Results[keyof Results]> {
 async function load(request: Extract<Request, { type: "load" }>): Promise<Results["load"]> {
   const { id, source, device, cache, retries } = request;
   ({ memory } = await init());
-  engine = await Engine.create(device, request.memory ?? defaultMemory());
+  engine = await withSubgroups(() => Engine.create(device, request.memory ?? defaultMemory()));
   const onWarning = (warning: LoadWarning): void =>
     scope.postMessage({ type: "progress", id, progress: { type: "warning", ...warning } }, []);
   const traffic = new Traffic();
@@ -163,7 +164,7 @@ async function load(request: Extract<Request, { type: "load" }>): Promise<Result
 async function advise(request: Extract<Request, { type: "advise" }>): Promise<Advice> {
   const { source, device, retries, options } = request;
   await init();
-  engine = await Engine.create(device, request.memory ?? defaultMemory());
+  engine = await withSubgroups(() => Engine.create(device, request.memory ?? defaultMemory()));
   const files = openSource(source, { retry: { ...RETRY, retries } });
   witness = new Witness(files);
   try {

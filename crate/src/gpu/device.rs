@@ -29,6 +29,8 @@ pub struct GpuOptions {
     pub max_dispatch_flops: Option<u64>,
     /// Which family of kernels; by default the barrier-free one on software adapters only.
     pub barrier_free: Option<bool>,
+    /// Whether barrier-free kernels swap values in quads; by default where the device turns out to have them.
+    pub quads: Option<bool>,
     /// Measure GPU time by shader ([`Gpu::timings`]); needs timestamp queries, and every dispatch becomes a pass of its own.
     pub timings: bool,
 }
@@ -88,6 +90,7 @@ impl Gpu {
         let mut required_features = wgpu::Features::empty();
         required_features.set(wgpu::Features::TIMESTAMP_QUERY, options.timings && info.timestamps);
         required_features.set(wgpu::Features::SHADER_F16, info.f16);
+        required_features.set(wgpu::Features::SUBGROUP, info.subgroups);
         // Buffers are few, large and kept: blocks to cut small ones from would stand half empty.
         let memory_hints = wgpu::MemoryHints::MemoryUsage;
         let request =
@@ -95,7 +98,7 @@ impl Gpu {
         let (device, queue) =
             adapter.request_device(&request).await.map_err(|error| unavailable(error.to_string()))?;
         let limits = limits(&device.limits(), info.software, options);
-        Ok(Self {
+        let mut gpu = Self {
             status: Status::watch(&device),
             pace: RefCell::new(Pace::new(limits.max_dispatch_flops)),
             limits,
@@ -110,7 +113,10 @@ impl Gpu {
             info,
             device,
             queue,
-        })
+        };
+        gpu.limits.quads =
+            gpu.limits.barrier_free && options.quads.unwrap_or(true) && gpu.has_quads().await?;
+        Ok(gpu)
     }
 
     /// What was found.
@@ -200,6 +206,7 @@ fn limits(device: &wgpu::Limits, software: bool, options: &GpuOptions) -> Limits
         workgroup_memory: device.max_compute_workgroup_storage_size,
         max_dispatch_flops: options.max_dispatch_flops.unwrap_or(dispatch),
         barrier_free: options.barrier_free.unwrap_or(software),
+        quads: false,
     }
 }
 

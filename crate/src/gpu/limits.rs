@@ -22,6 +22,8 @@ pub struct Limits {
     /// Whether kernels without workgroup barriers are to be used: a software adapter runs invocations one after the other
     /// and pays 4-5 times for a barrier.
     pub barrier_free: bool,
+    /// Whether four neighbouring invocations of a workgroup can swap values (`quad_probe.wgsl`).
+    pub quads: bool,
 }
 
 impl Limits {
@@ -34,6 +36,7 @@ impl Limits {
         workgroup_memory: 16 << 10,
         max_dispatch_flops: Self::HARDWARE_DISPATCH_FLOPS,
         barrier_free: false,
+        quads: false,
     };
 
     /// 50 ms at 400 GFLOP/s, the slowest integrated GPUs.

@@ -9,6 +9,7 @@
 //! | [`plan`] | lifetimes to buffers, and the bytes that takes, without a GPU |
 //! | `device` | finding a device; its errors |
 //! | `memory` | buffers, upload, readback |
+//! | `probe` | what a device only shows when it is tried |
 //! | `program` | pipelines and bind groups of a plan |
 //! | `execute` | bounded submits |
 
@@ -20,6 +21,7 @@ pub mod limits;
 mod memory;
 pub mod plan;
 mod preprocess;
+mod probe;
 mod program;
 pub mod shaders;
 mod timings;

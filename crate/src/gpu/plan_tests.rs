@@ -54,13 +54,14 @@ proptest! {
     fn places_do_not_overlap_and_bindings_stay_inside(
         steps in prop::collection::vec((any::<u8>(), 0..99_usize, 0..99_usize, 0..400_usize), 1..40),
         binding in 10..64_u64,
-        barrier_free in any::<bool>(),
+        (barrier_free, quads) in any::<(bool, bool)>(),
     ) {
         let limits = Limits {
             max_binding: binding * 256,
             max_buffer: 1 << 20,
             max_dispatch_flops: 50_000,
             barrier_free,
+            quads,
             ..Limits::GUARANTEED
         };
         let recording = record(&steps);

@@ -211,7 +211,12 @@ impl Gpu {
         let label = Some(kernel.shader);
         let reflection = shaders::reflection(kernel)
             .ok_or_else(|| Error::DeviceError { reason: format!("no shader {kernel:?}") })?;
-        let source = wgpu::ShaderSource::Wgsl(shaders::source(kernel)?.into());
+        let mut text = shaders::source(kernel)?;
+        // naga has them without, and takes the directive for a mistake.
+        if cfg!(target_arch = "wasm32") && kernel.flags.contains(&"QUAD") {
+            text.insert_str(0, "enable subgroups;\n");
+        }
+        let source = wgpu::ShaderSource::Wgsl(text.into());
         let descriptor = wgpu::ShaderModuleDescriptor { label, source };
         // SAFETY: the build validated this very text, kernels guard their ranges against the element counts in their
         // uniforms, and their loops end. The checks would clamp every access and bound every loop, at a price in the inner

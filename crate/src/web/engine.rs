@@ -24,6 +24,8 @@ export interface EngineInfo {
   adapter: string;
   /** Whether the adapter is a software one, which is far slower than the CPU. */
   software: boolean;
+  /** Whether its kernels swap values among neighbouring invocations, which needs subgroups. */
+  quads: boolean;
   /** Largest storage buffer binding, in bytes. */
   maxBinding: number;
   /** Largest buffer, in bytes. */
@@ -84,6 +86,7 @@ struct EngineInfo {
     device: &'static str,
     adapter: String,
     software: bool,
+    quads: bool,
     max_binding: u64,
     max_buffer: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,6 +135,7 @@ impl Engine {
             device,
             adapter: name,
             software,
+            quads: limits.is_some_and(|limits| limits.quads),
             max_binding: limit(|limits| limits.max_binding),
             max_buffer: limit(|limits| limits.max_buffer),
             fallback_reason: reason,

@@ -1,5 +1,6 @@
 /** All cases of the comparison with ONNX Runtime Web, one after the other. */
 import init, { Engine } from "../wasm/kinetoscope.js";
+import { withSubgroups } from "../subgroups.js";
 import { type Budget, type Side, compare, difference } from "./compare.js";
 import { onnxModel } from "./onnx.js";
 import { type OnnxRuntime, OnnxSide, onnxRuntimeOnCpu, onnxRuntimeOnGpu } from "./onnxruntime.js";
@@ -16,7 +17,7 @@ const SAMPLES = 64;
 
 export async function runSuite(options: BenchOptions, tell: (message: Message) => void): Promise<void> {
   await init();
-  const engine = await Engine.create("webgpu");
+  const engine = await withSubgroups(() => Engine.create("webgpu"));
   const onGpu = [await onnxRuntimeOnGpu(true), await onnxRuntimeOnGpu(false)] as const;
   tell({ type: "header", header: header(engine, onGpu[0], options) });
   const software = engine.info().software;

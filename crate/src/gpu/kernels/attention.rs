@@ -18,8 +18,9 @@ pub(super) fn lower(op: &Attention, limits: &Limits) -> Result<Vec<Dispatch>> {
     for (what, tensor) in [("q", &op.q), ("k", &op.k), ("v", &op.v), ("out", &op.out)] {
         expect_aligned(OP, what, tensor)?;
     }
-    // Invocations take four queries each; a workgroup of tiles takes 64.
+    // Invocations take four queries each, together 16 in a quad; a workgroup of tiles takes 64.
     let (flag, tile, workgroup_tiles) = match d {
+        _ if limits.barrier_free && limits.quads => ("QUAD", 16, 2),
         _ if limits.barrier_free => ("DIRECT", 4, 8),
         0..=32 => ("HEAD32", 64, 1),
         33..=64 => ("HEAD64", 64, 1),

@@ -19,6 +19,8 @@ pub(super) enum Family {
     Small,
     /// 8 x 8 results an invocation, without barriers.
     Direct,
+    /// 16 x 32 results four invocations that swap values, without barriers.
+    Quad,
     /// 1 x 4 results an invocation, without barriers.
     Skinny,
 }
@@ -60,6 +62,7 @@ impl Family {
         let tiles = rows.div_ceil(128) * columns.div_ceil(64);
         match tiles {
             _ if rows <= SKINNY_ROWS => Self::Skinny,
+            _ if limits.barrier_free && limits.quads => Self::Quad,
             _ if limits.barrier_free => Self::Direct,
             0..FEW_TILES => Self::Small,
             _ => Self::Tiled,
@@ -72,6 +75,7 @@ impl Family {
             Self::Tiled => "TILED",
             Self::Small => "SMALL",
             Self::Direct => "DIRECT",
+            Self::Quad => "QUAD",
             Self::Skinny => "SKINNY",
         }
     }
@@ -89,6 +93,7 @@ impl Family {
             Self::Tiled => (128, 64, 1),
             Self::Small => (32, 32, 1),
             Self::Direct => (8, 8, 32),
+            Self::Quad => (16, 32, 8),
             Self::Skinny => (1, 4, 64),
         }
     }
