@@ -147,6 +147,17 @@ fn a_lost_device_says_so_on_every_call() {
 }
 
 #[test]
+fn quads_are_found_where_there_are_subgroups() {
+    let quads = |barrier_free, quads| {
+        let gpu = gpu(&GpuOptions { barrier_free: Some(barrier_free), quads, ..GpuOptions::default() });
+        (gpu.limits().quads, gpu.info().subgroups)
+    };
+    let (found, subgroups) = quads(true, None);
+    assert_eq!(found, subgroups);
+    assert!(!quads(true, Some(false)).0 && !quads(false, None).0);
+}
+
+#[test]
 fn timings_name_the_shaders_that_ran() {
     let gpu = gpu(&GpuOptions { timings: true, ..GpuOptions::default() });
     assert!(gpu.info().timestamps, "the tests' adapter has timestamp queries");

@@ -109,13 +109,15 @@ impl Gpu {
             residents: RefCell::default(),
             pipelines: RefCell::default(),
             timings: RefCell::default(),
-            timed: Cell::new(options.timings && info.timestamps),
+            timed: Cell::new(false),
             info,
             device,
             queue,
         };
         gpu.limits.quads =
             gpu.limits.barrier_free && options.quads.unwrap_or(true) && gpu.has_quads().await?;
+        // From here on: the probe is not what anybody measures.
+        gpu.time_dispatches(true);
         Ok(gpu)
     }
 
