@@ -1,5 +1,6 @@
-// Formula: out[i] = what the quad operations of invocation i bring: the index of its neighbour along x, along y, and of
-//   the quad's last, eight bits each. A device has the quads that the kernels count on if these are i ^ 1, i ^ 2, i | 3.
+// Formula: out[i] = what the quad operations of invocation i bring: the index of its neighbour along x, along y, and
+//   of the quad's last, eight bits each. A device has the quads that the kernels count on if these are i ^ 1, i ^ 2,
+//   i | 3.
 // Layouts: out [32].
 // Grid: one workgroup.
 // Workgroup: no memory.

@@ -1,8 +1,8 @@
 // Formula: as attention.wgsl, four queries by 16 keys an invocation, without workgroup memory or barriers, for software
 //   adapters. The sums stay in out, in the cache of the core that writes them: every head size runs with the same few
-//   registers, and 16 keys cost as many loads as an 8 x 8 tile of a matrix product. With QUAD four neighbours work on 16
-//   queries of a head, and each loads four of the 16 keys for all: a software adapter reads storage lane by lane, which
-//   costs more than the arithmetic.
+//   registers, and 16 keys cost as many loads as an 8 x 8 tile of a matrix product. With QUAD four neighbours work on
+//   16 queries of a head, and each loads four of the 16 keys for all: a software adapter reads storage lane by lane,
+//   which costs more than the arithmetic.
 // Layouts: as attention.wgsl. With QUAD invocations 4 i to 4 i + 3 of a workgroup are a quad (quad_probe.wgsl).
 // Grid: one workgroup for 8 blocks of four queries (QUAD: 2 of 16), queries innermost, folded.
 // Workgroup: no memory.
