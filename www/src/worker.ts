@@ -127,9 +127,9 @@ async function run(request: Request): Promise<Results[keyof Results]> {
 }
 
 async function load(request: Extract<Request, { type: "load" }>): Promise<Results["load"]> {
-  const { id, source, device, cache, retries } = request;
+  const { id, source, cache, retries } = request;
   ({ memory } = await init());
-  engine = await withSubgroups(() => Engine.create(device, request.memory ?? defaultMemory()));
+  engine = await openEngine(request);
   const onWarning = (warning: LoadWarning): void =>
     scope.postMessage({ type: "progress", id, progress: { type: "warning", ...warning } }, []);
   const traffic = new Traffic();
@@ -160,11 +160,18 @@ async function load(request: Extract<Request, { type: "load" }>): Promise<Result
   return { model: model.info(), device: engine.info() };
 }
 
+async function openEngine({
+  device,
+  memory = defaultMemory(),
+}: Extract<Request, { type: "load" | "advise" }>): Promise<Engine> {
+  return withSubgroups(() => Engine.create(device, memory));
+}
+
 /** What a clip of a model takes here, from the headers of its files. */
 async function advise(request: Extract<Request, { type: "advise" }>): Promise<Advice> {
-  const { source, device, retries, options } = request;
+  const { source, retries, options } = request;
   await init();
-  engine = await withSubgroups(() => Engine.create(device, request.memory ?? defaultMemory()));
+  engine = await openEngine(request);
   const files = openSource(source, { retry: { ...RETRY, retries } });
   witness = new Witness(files);
   try {
