@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -93,6 +94,9 @@ fn table(shaders: &Path) -> Result<String, Vec<String>> {
         );
     }
     text.push_str("];\n");
+    let mut hasher = DefaultHasher::new();
+    (list, &sources).hash(&mut hasher);
+    let _ = writeln!(text, "\npub(super) const HASH: u64 = {:#x};", hasher.finish());
     Ok(text)
 }
 

@@ -83,16 +83,3 @@ fn load_tap(pixel: Pixel, vector: u32) -> vec4<f32> {
     return a;
     //#endif
 }
-
-struct Depth {
-    tap: u32,
-    vector: u32,
-}
-
-fn depth_source(k: u32) -> Depth {
-    return Depth(k / 4u / tap_vectors(), k / 4u % tap_vectors());
-}
-
-fn load_a(source: vec2<i32>, depth: Depth) -> vec4<f32> {
-    return load_tap(tap_source(source, depth.tap), depth.vector);
-}

@@ -4,7 +4,7 @@
 // Layouts: x [rows, channels]; one tap. table [width], the gate's row of the scale-shift table; embedding [timesteps,
 //   embedding_width] from the first timestep of the slab. Slabs of whole rows of x, combined and out. Unused tensors
 //   are x.
-// Grid: as TILED, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl), SKINNY
+// Grid: as TILED, WIDE, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl), SKINNY
 //   (gemm_skinny.wgsl).
 // Workgroup: as the family.
 
@@ -68,20 +68,9 @@ fn row_source(row: u32) -> u32 {
 //#if SKINNY
 //#include "shared/gemm_skinny.wgsl"
 //#endif
-//#if TILED|SMALL
+//#if TILED|WIDE|SMALL
 //#include "shared/gemm_tiled.wgsl"
 //#endif
-
-fn depth_source(k: u32) -> u32 {
-    return k;
-}
-
-fn load_a(source: u32, k: u32) -> vec4<f32> {
-    if k >= params.gemm.channels {
-        return vec4<f32>();
-    }
-    return load_x(source + k, min(params.gemm.channels - k, 4u));
-}
 
 fn tap_source(source: u32, tap: u32) -> u32 {
     return source;

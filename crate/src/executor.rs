@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::cpu::{self, Cpu};
-use crate::gpu::{self, Gpu, GpuOptions};
+use crate::gpu::{self, Gpu, GpuOptions, Tuning};
 use crate::recording::{PartWeights, Recording};
 use crate::tensor::Tensor;
 use crate::{CancelFlag, Error, Result};
@@ -132,6 +132,14 @@ impl Executor {
             Err(error) => error,
         };
         Ok(Self::Cpu(CpuChoice { reason: Some(reason), max_memory, ..CpuChoice::default() }))
+    }
+
+    /// See [`Gpu::tuning`].
+    pub fn tuning(&self) -> Option<&Tuning> {
+        match self {
+            Self::Gpu(gpu) => gpu.tuning(),
+            Self::Cpu(_) => None,
+        }
     }
 
     /// What was opened.

@@ -1,12 +1,12 @@
-// Formula: as attention.wgsl, 64 queries a workgroup, over tiles of 32 keys: logits by 4 x 4 tiles an invocation, from
-//   slices of 16 channels of queries and keys; then sums of four queries by one, two or four vectors, from slices of
-//   the values.
+// Formula: as attention.wgsl, 64 queries a workgroup, over tiles of 64 keys: logits by 4 x 8 tiles an invocation, from
+//   slices of 16 channels of queries and keys; then, half of the keys after the other, sums of four queries by one, two
+//   or four vectors, from slices of the values.
 // Layouts: as attention.wgsl. d up to 32 with HEAD32, 64 with HEAD64, 128 with HEAD128.
 // Grid: one workgroup for 64 queries of a head, queries innermost, folded.
 // Workgroup: 16,384 bytes.
 
 const QUERIES = 64u;
-const KEYS = 32u;
+const KEYS = 64u;
 // Vectors of a value's row, the last ones zero.
 //#if HEAD32
 const WIDTH = 8u;
@@ -18,16 +18,18 @@ const WIDTH = 16u;
 const WIDTH = 32u;
 //#endif
 // Values of a slice.
-const SLICE = 256u / WIDTH;
+//#if HEAD128
+const SLICE = 16u;
+//#else
+const SLICE = 32u;
+//#endif
 const KEY_STAGE = 256u;
 
-// Queries [16 channels][64 / 4] and, from KEY_STAGE on, keys [16 channels][32 / 4], each vector one channel of four
-// rows; or values [SLICE][WIDTH].
-var<workgroup> stage: array<vec4<f32>, 384>;
-// [keys][queries / 4].
+// Queries [16 channels][64 / 4] and, from KEY_STAGE on, keys alike, each vector one channel of four rows; or values
+// [SLICE][WIDTH].
+var<workgroup> stage: array<vec4<f32>, 512>;
+// [half of the keys][queries / 4]; or, to find the largest and the sum, [key groups][queries / 4].
 var<workgroup> softmax: array<vec4<f32>, 512>;
-// [key groups][queries / 4].
-var<workgroup> partial: array<vec4<f32>, 128>;
 
 @compute @workgroup_size(128)
 fn main(
@@ -42,7 +44,7 @@ fn main(
     if head >= params.heads {
         return;
     }
-    // Queries 4 ty.., keys 4 tx.. of a tile, vectors tx + 8 i of the sums.
+    // Queries 4 ty.., keys 4 tx.. and 32 + 4 tx.. of a tile, vectors tx + 8 i of the sums.
     let tx = thread % 8u;
     let ty = thread / 8u;
     let query = first_query + ty * 4u;
@@ -50,11 +52,9 @@ fn main(
     // What it loads: four rows of one vector, of the queries or of the keys.
     let part = thread % 4u;
     let loads_queries = thread < 64u;
-    let loads_keys = thread >= 64u && thread < 96u;
-    let row_vector = select(thread / 4u - 16u, thread / 4u, loads_queries);
+    let row_vector = thread % 64u / 4u;
     // The swizzle spreads the four vectors that neighbouring invocations write over the banks.
-    let stage_first = select(KEY_STAGE + part * 32u, part * 64u, loads_queries) + (row_vector ^ (part * 2u));
-    let stage_step = select(8u, 16u, loads_queries);
+    let stage_first = select(KEY_STAGE, 0u, loads_queries) + part * 64u + (row_vector ^ (part * 2u));
 
     var most = vec4<f32>(NEVER);
     var weight = vec4<f32>();
@@ -86,6 +86,10 @@ fn main(
         var s1 = vec4<f32>();
         var s2 = vec4<f32>();
         var s3 = vec4<f32>();
+        var s4 = vec4<f32>();
+        var s5 = vec4<f32>();
+        var s6 = vec4<f32>();
+        var s7 = vec4<f32>();
         for (var slice = 0u; slice < params.vectors; slice += 4u) {
             var a0 = vec4<f32>();
             var a1 = vec4<f32>();
@@ -99,7 +103,7 @@ fn main(
                     a1 = q[query_row(head, row + 1u) + c];
                     a2 = q[query_row(head, row + 2u) + c];
                     a3 = q[query_row(head, row + 3u) + c];
-                } else if loads_keys {
+                } else {
                     let row = first_key + row_vector * 4u;
                     let first = base(2u) / 4u + c;
                     a0 = k[first + key_row(head, row)];
@@ -109,21 +113,24 @@ fn main(
                 }
             }
             workgroupBarrier();
-            if loads_queries || loads_keys {
-                stage[stage_first] = vec4<f32>(a0.x, a1.x, a2.x, a3.x);
-                stage[stage_first + stage_step] = vec4<f32>(a0.y, a1.y, a2.y, a3.y);
-                stage[stage_first + stage_step * 2u] = vec4<f32>(a0.z, a1.z, a2.z, a3.z);
-                stage[stage_first + stage_step * 3u] = vec4<f32>(a0.w, a1.w, a2.w, a3.w);
-            }
+            stage[stage_first] = vec4<f32>(a0.x, a1.x, a2.x, a3.x);
+            stage[stage_first + 16u] = vec4<f32>(a0.y, a1.y, a2.y, a3.y);
+            stage[stage_first + 32u] = vec4<f32>(a0.z, a1.z, a2.z, a3.z);
+            stage[stage_first + 48u] = vec4<f32>(a0.w, a1.w, a2.w, a3.w);
             workgroupBarrier();
             for (var d = 0u; d < 16u; d++) {
                 let swizzle = d / 4u * 2u;
                 let u = stage[d * 16u + (ty ^ swizzle)];
-                let w = stage[KEY_STAGE + d * 8u + (tx ^ swizzle)];
+                let w = stage[KEY_STAGE + d * 16u + (tx ^ swizzle)];
+                let z = stage[KEY_STAGE + d * 16u + 8u + (tx ^ swizzle)];
                 s0 += w.x * u;
                 s1 += w.y * u;
                 s2 += w.z * u;
                 s3 += w.w * u;
+                s4 += z.x * u;
+                s5 += z.y * u;
+                s6 += z.z * u;
+                s7 += z.w * u;
             }
         }
 
@@ -132,23 +139,27 @@ fn main(
         s1 = logits(head, query, key + 1u, s1);
         s2 = logits(head, query, key + 2u, s2);
         s3 = logits(head, query, key + 3u, s3);
-        partial[tx * 16u + ty] = max(max(s0, s1), max(s2, s3));
+        s4 = logits(head, query, key + 32u, s4);
+        s5 = logits(head, query, key + 33u, s5);
+        s6 = logits(head, query, key + 34u, s6);
+        s7 = logits(head, query, key + 35u, s7);
+        softmax[tx * 16u + ty] = max(max(max(s0, s1), max(s2, s3)), max(max(s4, s5), max(s6, s7)));
         workgroupBarrier();
         let last_most = most;
         for (var i = 0u; i < 8u; i++) {
-            most = max(most, partial[i * 16u + ty]);
+            most = max(most, softmax[i * 16u + ty]);
         }
         s0 = exp2(s0 - most);
         s1 = exp2(s1 - most);
         s2 = exp2(s2 - most);
         s3 = exp2(s3 - most);
-        softmax[tx * 64u + ty] = s0;
-        softmax[tx * 64u + 16u + ty] = s1;
-        softmax[tx * 64u + 32u + ty] = s2;
-        softmax[tx * 64u + 48u + ty] = s3;
+        s4 = exp2(s4 - most);
+        s5 = exp2(s5 - most);
+        s6 = exp2(s6 - most);
+        s7 = exp2(s7 - most);
         let keep = exp2(last_most - most);
         // Of this invocation's keys only; added up at the end.
-        weight = weight * keep + s0 + s1 + s2 + s3;
+        weight = weight * keep + s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7;
         o00 *= keep.x;
         o10 *= keep.y;
         o20 *= keep.z;
@@ -170,48 +181,69 @@ fn main(
         o33 *= keep.w;
         //#endif
 
-        for (var slice = 0u; slice < KEYS; slice += SLICE) {
-            let value0 = load_value(head, first_key + slice, thread);
-            let value1 = load_value(head, first_key + slice, thread + 128u);
+        for (var offset = 0u; offset < KEYS; offset += 32u) {
             workgroupBarrier();
-            stage[thread] = value0;
-            stage[thread + 128u] = value1;
-            workgroupBarrier();
-            for (var j = 0u; j < SLICE; j++) {
-                let p = softmax[(slice + j) * 16u + ty];
-                let v0 = stage[j * WIDTH + tx];
-                o00 += p.x * v0;
-                o10 += p.y * v0;
-                o20 += p.z * v0;
-                o30 += p.w * v0;
+            softmax[tx * 64u + ty] = s0;
+            softmax[tx * 64u + 16u + ty] = s1;
+            softmax[tx * 64u + 32u + ty] = s2;
+            softmax[tx * 64u + 48u + ty] = s3;
+            s0 = s4;
+            s1 = s5;
+            s2 = s6;
+            s3 = s7;
+            for (var slice = 0u; slice < 32u; slice += SLICE) {
+                let first = first_key + offset + slice;
+                let value0 = load_value(head, first, thread);
+                let value1 = load_value(head, first, thread + 128u);
                 //#if !HEAD32
-                let v1 = stage[j * WIDTH + 8u + tx];
-                o01 += p.x * v1;
-                o11 += p.y * v1;
-                o21 += p.z * v1;
-                o31 += p.w * v1;
+                let value2 = load_value(head, first, thread + 256u);
+                let value3 = load_value(head, first, thread + 384u);
                 //#endif
-                //#if HEAD128
-                let v2 = stage[j * WIDTH + 16u + tx];
-                o02 += p.x * v2;
-                o12 += p.y * v2;
-                o22 += p.z * v2;
-                o32 += p.w * v2;
-                let v3 = stage[j * WIDTH + 24u + tx];
-                o03 += p.x * v3;
-                o13 += p.y * v3;
-                o23 += p.z * v3;
-                o33 += p.w * v3;
+                workgroupBarrier();
+                stage[thread] = value0;
+                stage[thread + 128u] = value1;
+                //#if !HEAD32
+                stage[thread + 256u] = value2;
+                stage[thread + 384u] = value3;
                 //#endif
+                workgroupBarrier();
+                for (var j = 0u; j < SLICE; j++) {
+                    let p = softmax[(slice + j) * 16u + ty];
+                    let v0 = stage[j * WIDTH + tx];
+                    o00 += p.x * v0;
+                    o10 += p.y * v0;
+                    o20 += p.z * v0;
+                    o30 += p.w * v0;
+                    //#if !HEAD32
+                    let v1 = stage[j * WIDTH + 8u + tx];
+                    o01 += p.x * v1;
+                    o11 += p.y * v1;
+                    o21 += p.z * v1;
+                    o31 += p.w * v1;
+                    //#endif
+                    //#if HEAD128
+                    let v2 = stage[j * WIDTH + 16u + tx];
+                    o02 += p.x * v2;
+                    o12 += p.y * v2;
+                    o22 += p.z * v2;
+                    o32 += p.w * v2;
+                    let v3 = stage[j * WIDTH + 24u + tx];
+                    o03 += p.x * v3;
+                    o13 += p.y * v3;
+                    o23 += p.z * v3;
+                    o33 += p.w * v3;
+                    //#endif
+                }
             }
         }
     }
 
-    partial[tx * 16u + ty] = weight;
+    workgroupBarrier();
+    softmax[tx * 16u + ty] = weight;
     workgroupBarrier();
     var sum = vec4<f32>();
     for (var i = 0u; i < 8u; i++) {
-        sum += partial[i * 16u + ty];
+        sum += softmax[i * 16u + ty];
     }
     let factor = 1.0 / sum;
     store(head, query, tx, o00 * factor.x);

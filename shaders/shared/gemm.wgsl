@@ -57,50 +57,94 @@ const ACCUMULATE = 4u;
 //#include "shared/grid.wgsl"
 
 //#if QUANT8|QUANT4
-// Scale and offset of the group with this element.
-fn group_scale(element: u32) -> vec2<f32> {
-    let inner = unpack2x16float(weight[params.gemm.scales + (element >> params.gemm.group_shift)]);
-    if params.gemm.nests == 0u {
-        return inner;
-    }
-    return inner * unpack2x16float(weight[params.gemm.nests + element / 256u]);
+// Four columns at four neighbouring k of one group, as they are stored.
+struct Block {
+    quants: vec4<u32>,
+    groups: vec4<u32>,
+    nests: vec4<u32>,
 }
 
-// Four neighbouring quants of one group.
-fn load_quants(element: u32) -> vec4<f32> {
+// The word with the quants of the four elements from `element` on.
+fn quant_word(element: u32) -> u32 {
     //#if QUANT8
-    let bytes = vec4<u32>(weight[element / 4u]) << vec4<u32>(24u, 16u, 8u, 0u);
-    return vec4<f32>(bitcast<vec4<i32>>(bytes) >> vec4<u32>(24u));
+    return weight[element / 4u];
     //#else
     // 32 elements are four words: 16 in the low halves of the bytes, then 16 in the high ones.
-    let word = weight[element / 32u * 4u + element / 4u % 4u] << (4u - element / 16u % 2u * 4u);
-    let bytes = vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u);
-    return vec4<f32>(bitcast<vec4<i32>>(bytes) >> vec4<u32>(28u));
+    return weight[element / 32u * 4u + element / 4u % 4u];
     //#endif
 }
 
-// The weights of column j at the four k from k on; past the last of either they are the last.
-fn load_column(k: u32, j: u32) -> vec4<f32> {
+// The four columns from j on at the four k from k on; past the last of either they are the last.
+fn load_block(k: u32, j: u32) -> Block {
     let depth = params.gemm.weight_rows;
-    let element = min(j, params.gemm.columns - 1u) * depth + min(k, depth - 4u);
-    let group = group_scale(element);
-    return (load_quants(element) + f32(params.gemm.zero)) * group.x + group.y;
+    let columns = min(vec4<u32>(j, j + 1u, j + 2u, j + 3u), vec4<u32>(params.gemm.columns - 1u));
+    let element = columns * depth + min(k, depth - 4u);
+    let group = params.gemm.scales + (element >> vec4<u32>(params.gemm.group_shift));
+    var block: Block;
+    block.quants = vec4<u32>(
+        quant_word(element.x), quant_word(element.y), quant_word(element.z), quant_word(element.w),
+    );
+    block.groups = vec4<u32>(weight[group.x], weight[group.y], weight[group.z], weight[group.w]);
+    if params.gemm.nests != 0u {
+        let nest = params.gemm.nests + element / 256u;
+        block.nests = vec4<u32>(weight[nest.x], weight[nest.y], weight[nest.z], weight[nest.w]);
+    }
+    return block;
+}
+
+// Four quants and their group to weights.
+fn widen_quants(word: u32, shift: u32, group: u32, nest: u32) -> vec4<f32> {
+    //#if QUANT8
+    let bytes = vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u);
+    let quants = vec4<f32>(bitcast<vec4<i32>>(bytes) >> vec4<u32>(24u));
+    //#else
+    let bytes = vec4<u32>(word << shift) << vec4<u32>(24u, 16u, 8u, 0u);
+    let quants = vec4<f32>(bitcast<vec4<i32>>(bytes) >> vec4<u32>(28u));
+    //#endif
+    var scale = unpack2x16float(group);
+    if params.gemm.nests != 0u {
+        scale *= unpack2x16float(nest);
+    }
+    return (quants + f32(params.gemm.zero)) * scale.x + scale.y;
+}
+
+// What load_block read at k, a column of the matrix a k.
+fn widen_block(block: Block, k: u32) -> mat4x4<f32> {
+    // Rows are whole blocks of 32, so that which half a k is in does not depend on the column.
+    let shift = 4u - min(k, params.gemm.weight_rows - 4u) / 16u % 2u * 4u;
+    return transpose(
+        mat4x4<f32>(
+            widen_quants(block.quants.x, shift, block.groups.x, block.nests.x),
+            widen_quants(block.quants.y, shift, block.groups.y, block.nests.y),
+            widen_quants(block.quants.z, shift, block.groups.z, block.nests.z),
+            widen_quants(block.quants.w, shift, block.groups.w, block.nests.w),
+        ),
+    );
 }
 //#else
-// Four columns of the weight, by their index in whole vectors from the binding's start.
-fn load_weight(index: u32) -> vec4<f32> {
+// Four columns of the weight as they are stored.
+//#if HALF|BFLOAT
+alias Words = vec2<u32>;
+//#else
+alias Words = vec4<f32>;
+//#endif
+
+fn widen(words: Words) -> vec4<f32> {
     //#if HALF
-    let words = weight[index];
     return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
     //#else
     //#if BFLOAT
-    let words = weight[index];
     let bits = vec4<u32>(words.x << 16u, words.x & 0xffff0000u, words.y << 16u, words.y & 0xffff0000u);
     return bitcast<vec4<f32>>(bits);
     //#else
-    return weight[index];
+    return words;
     //#endif
     //#endif
+}
+
+// Four columns of the weight, by their index in whole vectors from the binding's start.
+fn load_weight(index: u32) -> vec4<f32> {
+    return widen(weight[index]);
 }
 //#endif
 
@@ -123,20 +167,23 @@ fn weight_row(k: u32) -> u32 {
 //#if QUANT8|QUANT4
 // The weights of the four columns from j on at the four k from k on, a column of the matrix a k.
 fn load_b4(k: u32, j: u32) -> mat4x4<f32> {
-    return transpose(
-        mat4x4<f32>(load_column(k, j), load_column(k, j + 1u), load_column(k, j + 2u), load_column(k, j + 3u)),
-    );
+    return widen_block(load_block(k, j), k);
 }
 //#else
 // Four columns from j on of the weight at k; past the last column they are the last.
-fn load_b(k: u32, j: u32) -> vec4<f32> {
+fn load_words(k: u32, j: u32) -> Words {
     let stride = params.gemm.stride / 4u;
-    return load_weight(base(2u) / 4u + weight_row(k) * stride + min(j / 4u, stride - 1u));
+    return weight[base(2u) / 4u + weight_row(k) * stride + min(j / 4u, stride - 1u)];
 }
 
 // The weights of the four columns from j on at the four k from k on, a column of the matrix a k.
 fn load_b4(k: u32, j: u32) -> mat4x4<f32> {
-    return mat4x4<f32>(load_b(k, j), load_b(k + 1u, j), load_b(k + 2u, j), load_b(k + 3u, j));
+    return mat4x4<f32>(
+        widen(load_words(k, j)),
+        widen(load_words(k + 1u, j)),
+        widen(load_words(k + 2u, j)),
+        widen(load_words(k + 3u, j)),
+    );
 }
 //#endif
 

@@ -1,8 +1,11 @@
-// Formula: as gemm.wgsl, by tiles in workgroup memory: 128 x 64 results, 8 x 8 an invocation; with SMALL 32 x 32 and
-//   4 x 4, for matrices that would leave a large device without work.
-// Layouts: a comes by load_a(row_source(row), depth_source(k)): four k from k on, zero outside of the matrix.
+// Formula: as gemm.wgsl, by tiles in workgroup memory: 128 x 64 results, or 128 x 128 with WIDE, 8 x 8 an invocation;
+//   with SMALL 32 x 32 and 4 x 4, for matrices that would leave a large device without work.
+//   What the next step needs is read while this one is multiplied, as the words it is stored in: to widen it would wait
+//   for it.
+// Layouts: a comes by load_tap(tap_source(row_source(row), tap), vector): four channels of a tap, zero outside of the
+//   frame; rows past the last are the last.
 // Grid: ceil(rows / ROWS) * ceil(columns / COLUMNS) workgroups, columns innermost, folded.
-// Workgroup: 12,288 bytes; with SMALL 4,096.
+// Workgroup: 12,288 bytes; with WIDE 16,384, with SMALL 4,096.
 
 //#include "shared/gemm.wgsl"
 
@@ -13,8 +16,18 @@ const COLUMNS = 32u;
 const THREADS = 64u;
 //#else
 const ROWS = 128u;
+//#if WIDE
+const COLUMNS = 128u;
+const THREADS = 256u;
+//#else
 const COLUMNS = 64u;
 const THREADS = 128u;
+//#endif
+//#endif
+//#if WIDE
+const SECOND_ROW = 16u;
+//#else
+const SECOND_ROW = 64u;
 //#endif
 const ROW_VECTORS = ROWS / 4u;
 const COLUMN_VECTORS = COLUMNS / 4u;
@@ -48,10 +61,17 @@ fn main(
     let a_vector = thread / (STEP / 4u);
     let loads_a = a_vector < ROW_VECTORS;
     let a_row = first_row + a_vector * 4u;
-    let source0 = row_source(a_row);
-    let source1 = row_source(a_row + 1u);
-    let source2 = row_source(a_row + 2u);
-    let source3 = row_source(a_row + 3u);
+    let row0 = row_source(a_row);
+    let row1 = row_source(a_row + 1u);
+    let row2 = row_source(a_row + 2u);
+    let row3 = row_source(a_row + 3u);
+    // Where in k it is, and its rows there. Steps advance it, because to divide each time would cost a tenth.
+    var tap = a_k / 4u / tap_vectors();
+    var vector = a_k / 4u % tap_vectors();
+    var source0 = tap_source(row0, tap);
+    var source1 = tap_source(row1, tap);
+    var source2 = tap_source(row2, tap);
+    var source3 = tap_source(row3, tap);
     //#if QUANT8|QUANT4
     let b_block = THREADS - 1u - thread;
     let loads_b = b_block < STEP / 4u * COLUMN_VECTORS;
@@ -63,9 +83,15 @@ fn main(
     let b_step = THREADS / COLUMN_VECTORS;
     //#endif
 
-    // What it computes: rows 4 ty.. and 64 + 4 ty.., columns 4 tx.. and 32 + 4 tx..; with SMALL the first of each.
+    // What it computes: rows 4 ty.. and those SECOND_ROW further on, columns 4 tx.. and those 32 further on; with SMALL
+    // the first of each. With WIDE every 32 invocations have 32 rows and 64 columns together.
+    //#if WIDE
+    let tx = thread % 8u + thread / 128u * 16u;
+    let ty = thread % 32u / 8u + thread / 32u % 4u * 8u;
+    //#else
     let tx = thread % 8u;
     let ty = thread / 8u;
+    //#endif
     var c00 = vec4<f32>();
     var c10 = vec4<f32>();
     var c20 = vec4<f32>();
@@ -85,48 +111,79 @@ fn main(
     var c71 = vec4<f32>();
     //#endif
 
-    let depth = params.gemm.taps * tap_vectors() * 4u;
-    for (var first_k = 0u; first_k < depth; first_k += STEP) {
-        var a0 = vec4<f32>();
-        var a1 = vec4<f32>();
-        var a2 = vec4<f32>();
-        var a3 = vec4<f32>();
-        if loads_a {
-            let at = depth_source(first_k + a_k);
-            a0 = load_a(source0, at);
-            a1 = load_a(source1, at);
-            a2 = load_a(source2, at);
-            a3 = load_a(source3, at);
-        }
-        //#if QUANT8|QUANT4
-        var b = mat4x4<f32>();
-        if loads_b {
-            b = load_b4(first_k + b_k, first_column + b_vector * 4u);
-        }
-        //#else
-        let b0 = load_b(first_k + b_k, b_column);
-        let b1 = load_b(first_k + b_k + b_step, b_column);
-        //#endif
-        workgroupBarrier();
-        if loads_a {
-            a_tile[a_index(a_k, a_vector)] = vec4<f32>(a0.x, a1.x, a2.x, a3.x);
-            a_tile[a_index(a_k + 1u, a_vector)] = vec4<f32>(a0.y, a1.y, a2.y, a3.y);
-            a_tile[a_index(a_k + 2u, a_vector)] = vec4<f32>(a0.z, a1.z, a2.z, a3.z);
-            a_tile[a_index(a_k + 3u, a_vector)] = vec4<f32>(a0.w, a1.w, a2.w, a3.w);
-        }
-        //#if QUANT8|QUANT4
-        if loads_b {
-            for (var i = 0u; i < 4u; i++) {
-                b_tile[(b_k + i) * COLUMN_VECTORS + b_vector] = b[i];
-            }
-        }
-        //#else
-        b_tile[thread] = b0;
-        b_tile[thread + THREADS] = b1;
-        //#endif
-        workgroupBarrier();
+    // What it has loaded and not stored yet.
+    var a0 = vec4<f32>();
+    var a1 = vec4<f32>();
+    var a2 = vec4<f32>();
+    var a3 = vec4<f32>();
+    //#if QUANT8|QUANT4
+    var b = Block();
+    //#else
+    var b0 = Words();
+    var b1 = Words();
+    //#endif
 
-        for (var k = 0u; k < STEP; k++) {
+    let depth = params.gemm.taps * tap_vectors() * 4u;
+    for (var first_k = 0u; first_k < depth + STEP; first_k += STEP) {
+        if first_k > 0u {
+            workgroupBarrier();
+            if loads_a {
+                a_tile[a_index(a_k, a_vector)] = vec4<f32>(a0.x, a1.x, a2.x, a3.x);
+                a_tile[a_index(a_k + 1u, a_vector)] = vec4<f32>(a0.y, a1.y, a2.y, a3.y);
+                a_tile[a_index(a_k + 2u, a_vector)] = vec4<f32>(a0.z, a1.z, a2.z, a3.z);
+                a_tile[a_index(a_k + 3u, a_vector)] = vec4<f32>(a0.w, a1.w, a2.w, a3.w);
+            }
+            //#if QUANT8|QUANT4
+            if loads_b {
+                let columns = widen_block(b, first_k - STEP + b_k);
+                for (var i = 0u; i < 4u; i++) {
+                    b_tile[(b_k + i) * COLUMN_VECTORS + b_vector] = columns[i];
+                }
+            }
+            //#else
+            b_tile[thread] = widen(b0);
+            b_tile[thread + THREADS] = widen(b1);
+            //#endif
+            workgroupBarrier();
+        }
+        if first_k < depth {
+            if loads_a {
+                a0 = vec4<f32>();
+                a1 = vec4<f32>();
+                a2 = vec4<f32>();
+                a3 = vec4<f32>();
+                if tap < params.gemm.taps {
+                    a0 = load_tap(source0, vector);
+                    a1 = load_tap(source1, vector);
+                    a2 = load_tap(source2, vector);
+                    a3 = load_tap(source3, vector);
+                }
+                vector += STEP / 4u;
+                if vector >= tap_vectors() {
+                    tap += vector / tap_vectors();
+                    vector %= tap_vectors();
+                    source0 = tap_source(row0, tap);
+                    source1 = tap_source(row1, tap);
+                    source2 = tap_source(row2, tap);
+                    source3 = tap_source(row3, tap);
+                }
+            }
+            //#if QUANT8|QUANT4
+            if loads_b {
+                b = load_block(first_k + b_k, first_column + b_vector * 4u);
+            }
+            //#else
+            b0 = load_words(first_k + b_k, b_column);
+            b1 = load_words(first_k + b_k + b_step, b_column);
+            //#endif
+        }
+        if first_k == 0u {
+            continue;
+        }
+        // Written out: not every driver unrolls it, which costs a third.
+        var k = 0u;
+        //#repeat 16
+        {
             let u = a_tile[a_index(k, ty)];
             let v = b_tile[k * COLUMN_VECTORS + tx];
             c00 += u.x * v;
@@ -139,7 +196,7 @@ fn main(
             c11 += u.y * w;
             c21 += u.z * w;
             c31 += u.w * w;
-            let t = a_tile[a_index(k, ty + 16u)];
+            let t = a_tile[a_index(k, ty + SECOND_ROW / 4u)];
             c40 += t.x * v;
             c50 += t.y * v;
             c60 += t.z * v;
@@ -149,7 +206,9 @@ fn main(
             c61 += t.z * w;
             c71 += t.w * w;
             //#endif
+            k += 1u;
         }
+        //#end
     }
 
     let row = first_row + ty * 4u;
@@ -166,7 +225,7 @@ fn main(
         c01, c11, c21, c31, c41, c51, c61, c71,
     );
     for (var i = 0u; i < 16u; i++) {
-        store(row + i % 4u + (i & 4u) * 16u, j + i / 8u * 32u, c[i]);
+        store(row + i % 4u + (i / 4u % 2u) * SECOND_ROW, j + i / 8u * 32u, c[i]);
     }
     //#endif
 }

@@ -9,7 +9,7 @@
 mod harness;
 
 use harness::gpu;
-use kinetoscope::gpu::{Gpu, GpuOptions, Plan};
+use kinetoscope::gpu::{Gpu, GpuOptions, Plan, Tiles, Tuning};
 use kinetoscope::ops::{Affine, NormKind};
 use kinetoscope::recording::{Recorder, Recording};
 use kinetoscope::tensor::{DType, Tensor};
@@ -144,6 +144,32 @@ fn a_lost_device_says_so_on_every_call() {
         assert_eq!(block_on(gpu.read(&out)).unwrap_err().code(), "device_lost");
         assert_eq!(gpu.prepare(&Recorder::new().finish()).unwrap_err().code(), "device_lost");
     }
+}
+
+#[test]
+fn a_device_is_tried_once() {
+    let options = |tunings: &[Tuning]| GpuOptions {
+        barrier_free: Some(false),
+        tune: Some(true),
+        tunings: tunings.to_vec(),
+        ..GpuOptions::default()
+    };
+    let first = gpu(&options(&[]));
+    let found = first.tuning().unwrap().clone();
+    assert_eq!(first.limits().tiles, found.tiles);
+    assert_eq!(first.limits().max_dispatch_flops, found.max_dispatch_flops);
+    assert!(found.key.contains(&first.info().name), "{found:?}");
+
+    // What no device has: it is believed where it is of this device and these shaders, and tried again where not.
+    let other = Tiles { wide: !found.tiles.wide, few: 1_000_001 };
+    let remembered = Tuning { tiles: other, ..found.clone() };
+    let stale = Tuning { key: "another".into(), ..remembered.clone() };
+    assert_eq!(gpu(&options(&[stale.clone(), remembered])).limits().tiles, other);
+    let stale = gpu(&options(&[stale]));
+    assert_ne!(stale.limits().tiles, other);
+    assert_eq!(stale.tuning().unwrap().key, found.key);
+    // Nothing of it stays on the device.
+    assert_eq!(stale.allocated_bytes(), 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use kinetoscope::CancelFlag;
 use kinetoscope::cpu::Cpu;
 use kinetoscope::executor::Executor;
-use kinetoscope::gpu::{Gpu, GpuOptions};
+use kinetoscope::gpu::{Gpu, GpuOptions, Tiles};
 use kinetoscope::quants::{Bits, Quants};
 use kinetoscope::recording::Recorder;
 use kinetoscope::tensor::{DType, Lifetime, Tensor};
@@ -30,10 +30,13 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<(&'static str, Exec
         max_dispatch_flops: Some(max_dispatch_flops),
         ..family(barrier_free)
     };
+    // However few there are.
+    let wide = GpuOptions { tiles: Some(Tiles { wide: true, few: 0 }), ..family(false) };
     let without_quads = |options| GpuOptions { quads: Some(false), ..options };
     [
         ("detected", GpuOptions::default()),
         ("with barriers", family(false)),
+        ("with barriers, wide tiles", wide),
         ("barrier-free", family(true)),
         ("barrier-free, without quads", without_quads(family(true))),
         ("tiny bindings, with barriers", tiny(false)),

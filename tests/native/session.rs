@@ -8,7 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use kinetoscope::config::Solver;
-use kinetoscope::executor::DeviceChoice;
+use kinetoscope::executor::{DeviceChoice, Executor};
 use kinetoscope::gpu::GpuOptions;
 use kinetoscope::pipeline::{Edit, Footage, GenerateOptions, Given, Mask, Model};
 use kinetoscope::weights::source::FolderSource;
@@ -33,6 +33,21 @@ fn whole_clip(model: &Rc<Model>) -> Vec<u8> {
     let mut session = model.session(&options(), &CancelFlag::new()).unwrap();
     block_on(session.encode()).unwrap();
     finish(&mut session)
+}
+
+/// A clip of the model's own size and settings has nothing left to compile.
+#[test]
+fn kernels_are_compiled_while_the_model_loads() {
+    let model = load("models/small", executor(DeviceChoice::WebGpu, &GpuOptions::default()));
+    let Executor::Gpu(gpu) = model.executor() else { panic!("no GPU") };
+    let loaded = gpu.compiled();
+    assert!(loaded > 10, "{loaded}");
+    let options =
+        GenerateOptions { prompt: "a red ball bouncing on sand, daytime".into(), ..Default::default() };
+    let mut session = model.session(&options, &CancelFlag::new()).unwrap();
+    block_on(session.encode()).unwrap();
+    finish(&mut session);
+    assert_eq!(gpu.compiled(), loaded);
 }
 
 /// Guidance in no step is none, in every step the whole; the same options give the same bytes, whatever the mode.

@@ -5,6 +5,7 @@
 import { KinetoscopeError, cancelled } from "./errors.js";
 import { type FromWorker, type Request, type Results, type ToWorker, transferables } from "./messages.js";
 import { withSubgroups } from "./subgroups.js";
+import { rememberTuning, rememberedTunings } from "./tunings.js";
 import init, { type Advice, CancelFlag, Engine, type Model, type Session } from "./wasm/kinetoscope.js";
 import { OpfsStore } from "./weights/opfs.js";
 import { RETRY } from "./weights/retry.js";
@@ -164,7 +165,10 @@ async function openEngine({
   device,
   memory = defaultMemory(),
 }: Extract<Request, { type: "load" | "advise" }>): Promise<Engine> {
-  return withSubgroups(() => Engine.create(device, memory));
+  const known = await rememberedTunings();
+  const opened = await withSubgroups(() => Engine.create(device, memory, known));
+  await rememberTuning(opened.tuning(), known);
+  return opened;
 }
 
 /** What a clip of a model takes here, from the headers of its files. */

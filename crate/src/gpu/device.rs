@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::dispatch::Kernel;
 use super::execute::Pace;
-use super::limits::Limits;
+use super::limits::{Limits, Tiles};
 use super::memory::{Allocation, Uploads};
 use super::program::Pipeline;
+use super::tuning::Tuning;
 use crate::{Error, Result};
 
 /// Restrictions and switches, for tests and for measuring; the default asks the device for everything it has.
@@ -25,8 +26,15 @@ pub struct GpuOptions {
     /// Bytes that may be on the device in all, weights included: WebGPU does not tell how many there are. Where the weights of a model
     /// have no room beside a clip, its parts take turns.
     pub max_memory: Option<u64>,
-    /// At most this much work in a dispatch that can be split.
+    /// At most this much work in a dispatch that can be split; by default what was found by trying.
     pub max_dispatch_flops: Option<u64>,
+    /// Which tiles to use; by default those that were found by trying.
+    pub tiles: Option<Tiles>,
+    /// What [`Gpu::tuning`] said when this and other devices were opened before: where one is of this device, nothing is tried again.
+    pub tunings: Vec<Tuning>,
+    /// Whether to try what suits the device, which takes up to a second; by default where kernels with barriers are used, but not
+    /// on software adapters, which take far longer.
+    pub tune: Option<bool>,
     /// Which family of kernels; by default the barrier-free one on software adapters only.
     pub barrier_free: Option<bool>,
     /// Whether barrier-free kernels swap values in quads; by default where the device turns out to have them.
@@ -50,6 +58,8 @@ pub struct AdapterInfo {
     pub subgroups: bool,
     /// Whether it can time its own work.
     pub timestamps: bool,
+    /// Which driver, and its version; browsers do not say.
+    pub driver: String,
 }
 
 /// A device with its queue, the resident tensors' buffers and the compiled pipelines.
@@ -68,6 +78,7 @@ pub struct Gpu {
     pub(super) timings: RefCell<HashMap<&'static str, f64>>,
     timed: Cell<bool>,
     info: AdapterInfo,
+    pub(super) tuning: Option<Tuning>,
 }
 
 impl Gpu {
@@ -110,13 +121,17 @@ impl Gpu {
             pipelines: RefCell::default(),
             timings: RefCell::default(),
             timed: Cell::new(false),
+            tuning: None,
             info,
             device,
             queue,
         };
         gpu.limits.quads =
             gpu.limits.barrier_free && options.quads.unwrap_or(true) && gpu.has_quads().await?;
-        // From here on: the probe is not what anybody measures.
+        if options.tune.unwrap_or(!gpu.info.software && !gpu.limits.barrier_free) {
+            gpu.tune().await?;
+        }
+        // From here on: what was tried is not what anybody measures.
         gpu.time_dispatches(true);
         Ok(gpu)
     }
@@ -124,6 +139,11 @@ impl Gpu {
     /// What was found.
     pub fn info(&self) -> &AdapterInfo {
         &self.info
+    }
+
+    /// What suits the device, where it was tried now or before; for [`GpuOptions::tunings`] the next time.
+    pub fn tuning(&self) -> Option<&Tuning> {
+        self.tuning.as_ref()
     }
 
     /// The limits that recordings are planned for.
@@ -185,6 +205,7 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
         || ["llvmpipe", "swiftshader", "microsoft basic"].iter().any(|n| name.contains(n));
     AdapterInfo {
         name: info.name,
+        driver: format!("{} {}", info.driver, info.driver_info).trim().into(),
         backend: format!("{:?}", info.backend),
         software,
         f16: features.contains(wgpu::Features::SHADER_F16),
@@ -209,6 +230,7 @@ fn limits(device: &wgpu::Limits, software: bool, options: &GpuOptions) -> Limits
         max_dispatch_flops: options.max_dispatch_flops.unwrap_or(dispatch),
         barrier_free: options.barrier_free.unwrap_or(software),
         quads: false,
+        tiles: options.tiles.unwrap_or(Tiles::UNTRIED),
     }
 }
 

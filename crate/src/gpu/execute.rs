@@ -64,9 +64,9 @@ impl Pace {
 }
 
 /// A submit that was handed to the device.
-struct Submitted {
-    submission: wgpu::SubmissionIndex,
-    done: oneshot::Receiver<()>,
+pub(super) struct Submitted {
+    pub(super) submission: wgpu::SubmissionIndex,
+    pub(super) done: oneshot::Receiver<()>,
     cost: u64,
     start: f64,
 }
@@ -149,7 +149,7 @@ impl Gpu {
     }
 
     /// One submit of some steps: one compute pass, in which WebGPU orders dispatches that touch the same buffer.
-    fn submit(&self, steps: &[Step], timer: Option<&Timer>) -> Submitted {
+    pub(super) fn submit(&self, steps: &[Step], timer: Option<&Timer>) -> Submitted {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         match timer {
             None => {

@@ -24,6 +24,22 @@ pub struct Limits {
     pub barrier_free: bool,
     /// Whether four neighbouring invocations of a workgroup can swap values (`quad_probe.wgsl`).
     pub quads: bool,
+    /// Which tiles matrices are cut into by kernels with barriers.
+    pub tiles: Tiles,
+}
+
+/// Which of the tiles of `shared/gemm_tiled.wgsl` suit a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Tiles {
+    /// Whether large matrices are cut into 128 x 128 results, and not into 128 x 64.
+    pub wide: bool,
+    /// Tiles of 128 x 64 below which a matrix is cut into 32 x 32, which keep more of a device busy.
+    pub few: usize,
+}
+
+impl Tiles {
+    /// Of a device that has not been tried.
+    pub const UNTRIED: Self = Self { wide: false, few: 96 };
 }
 
 impl Limits {
@@ -37,9 +53,11 @@ impl Limits {
         max_dispatch_flops: Self::HARDWARE_DISPATCH_FLOPS,
         barrier_free: false,
         quads: false,
+        tiles: Tiles::UNTRIED,
     };
 
-    /// 50 ms at 400 GFLOP/s, the slowest integrated GPUs.
+    /// 50 ms at 400 GFLOP/s, the slowest integrated GPUs. On a fast device a dispatch as small leaves most of it idle at its end:
+    /// it has its own, found by trying.
     pub const HARDWARE_DISPATCH_FLOPS: u64 = 20_000_000_000;
 
     /// 50-100 ms at the 5-10 GFLOP/s of the software adapters.

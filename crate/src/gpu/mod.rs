@@ -10,6 +10,7 @@
 //! | `device` | finding a device; its errors |
 //! | `memory` | buffers, upload, readback |
 //! | `probe` | what a device only shows when it is tried |
+//! | [`tuning`] | which kernels suit a device, by trying |
 //! | `program` | pipelines and bind groups of a plan |
 //! | `execute` | bounded submits |
 
@@ -25,10 +26,12 @@ mod probe;
 mod program;
 pub mod shaders;
 mod timings;
+pub mod tuning;
 
 pub use device::{AdapterInfo, Gpu, GpuOptions};
 pub use dispatch::{Binding, Dispatch, Kernel, buffer_bytes};
 pub use kernels::lower;
-pub use limits::Limits;
+pub use limits::{Limits, Tiles};
 pub use plan::Plan;
 pub use program::{Parts, Program};
+pub use tuning::Tuning;

@@ -1,10 +1,11 @@
-//! The shader preprocessor: four comment directives, the same code at build time (validation) and at run time.
+//! The shader preprocessor: six comment directives, the same code at build time (validation) and at run time.
 //!
 //! ```text
 //! //#include "shared/grid.wgsl"    the file's text, once a shader
 //! //#if FLAG    //#if !FLAG        lines kept when the flag is set (not set)
 //! //#if A|B                         lines kept when one of the flags is set
 //! //#else       //#endif
+//! //#repeat N   //#end            lines N times: not every driver unrolls a loop that is worth it
 //! ```
 //! They are comments, so that editors take the files for plain WGSL. `build.rs` includes this file by its path: nothing
 //! in it may depend on the crate.
@@ -41,7 +42,7 @@ impl std::fmt::Display for Fault {
 /// path below `shaders/`. A file is included once a shader, however often it is asked for.
 ///
 /// # Errors
-/// [`Fault`] for a missing file, an unknown directive, or conditions that are not closed where they were opened.
+/// [`Fault`] for a missing file, an unknown directive, or conditions and repetitions that are not closed where they were opened.
 pub fn expand<'a>(
     source: &impl Fn(&str) -> Option<(&'a str, &'a str)>,
     file: &str,
@@ -77,6 +78,8 @@ impl<'a, S: Fn(&str) -> Option<(&'a str, &'a str)>> Expansion<'a, '_, S> {
         self.included.push(file);
         // For every open condition: whether its lines are kept, and whether `else` was seen.
         let mut open: Vec<(bool, bool)> = Vec::new();
+        // For every open repetition: its first line, its count, and the conditions that were open.
+        let mut repeats: Vec<(usize, usize, usize)> = Vec::new();
         let mut last = 0;
         for (index, text) in text.lines().enumerate() {
             let number = index + 1;
@@ -105,6 +108,18 @@ impl<'a, S: Fn(&str) -> Option<(&'a str, &'a str)>> Expansion<'a, '_, S> {
                         return Err(fault("endif without if".into()));
                     }
                 }
+                ("repeat", count) => {
+                    let count = count.parse().ok().filter(|count| (1..=64).contains(count));
+                    let count = count.ok_or_else(|| fault("repeat needs a number from 1 to 64".into()))?;
+                    repeats.push((self.lines.len(), count, open.len()));
+                }
+                ("end", "") => match repeats.pop() {
+                    Some((first, count, conditions)) if conditions == open.len() => {
+                        let lines = self.lines.split_off(first);
+                        (0..count).for_each(|_| self.lines.extend_from_slice(&lines));
+                    }
+                    _ => return Err(fault("end without repeat".into())),
+                },
                 ("include", argument) => {
                     let path = argument.strip_prefix('"').and_then(|a| a.strip_suffix('"'));
                     let path = path.ok_or_else(|| fault("include needs a path in quotes".into()))?;
@@ -117,10 +132,12 @@ impl<'a, S: Fn(&str) -> Option<(&'a str, &'a str)>> Expansion<'a, '_, S> {
                 _ => return Err(fault(format!("unknown directive //#{directive}"))),
             }
         }
-        if open.is_empty() {
-            return Ok(());
-        }
-        Err(Fault { file: file.into(), number: last, reason: "if without endif".into() })
+        let reason = match (open.as_slice(), repeats.as_slice()) {
+            ([], []) => return Ok(()),
+            ([], _) => "repeat without end",
+            _ => "if without endif",
+        };
+        Err(Fault { file: file.into(), number: last, reason: reason.into() })
     }
 }
 
@@ -139,6 +156,10 @@ mod tests {
             ("unknown", "\n//#define X"),
             ("either", "//#if X|Y\n1\n//#endif\n//#if !X|Y\n2\n//#endif"),
             ("missing", "//#include \"nowhere\""),
+            ("repeated", "1\n//#repeat 2\n2\n//#if X\n3\n//#endif\n//#repeat 2\n4\n//#end\n//#end\n5"),
+            ("endless", "//#repeat 2\n1"),
+            ("ended", "//#if X\n//#repeat 2\n//#endif\n//#end"),
+            ("never", "//#repeat 0\n//#end"),
         ]
         .into_iter()
         .find(|(name, _)| *name == path)
@@ -167,10 +188,18 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_repeated() {
+        let lines = |flags| {
+            expand(&source, "repeated", flags).unwrap().iter().map(|l| l.text).collect::<Vec<_>>().concat()
+        };
+        assert_eq!((lines(&[]), lines(&["X"])), ("12442445".into(), "1234423445".into()));
+    }
+
+    #[test]
     fn faults_name_file_and_line() {
-        for (file, number) in
-            [("open", 3), ("closed", 2), ("twice", 3), ("unknown", 2), ("missing", 1), ("nothing", 0)]
-        {
+        let faults =
+            [("open", 3), ("closed", 2), ("twice", 3), ("unknown", 2), ("missing", 1), ("nothing", 0)];
+        for (file, number) in faults.into_iter().chain([("endless", 2), ("ended", 4), ("never", 1)]) {
             let fault = expand(&source, file, &[]).unwrap_err();
             assert_eq!((fault.file.as_str(), fault.number), (file, number), "{fault}");
         }

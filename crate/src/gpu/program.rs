@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use super::device::Gpu;
 use super::dispatch::{Dispatch, Kernel};
+use super::kernels::lower;
 use super::memory::Allocation;
 use super::plan::{Plan, uniform_slot};
 use super::shaders;
 use crate::recording::Recording;
 use crate::tensor::{Lifetime, Tensor};
-use crate::{Error, Result};
+use crate::{CancelFlag, Error, Result};
 
 /// A compiled kernel.
 #[derive(Debug)]
@@ -195,6 +196,25 @@ impl Gpu {
             cost: dispatch.cost(),
             shader: dispatch.kernel.shader,
         })
+    }
+
+    /// Compiles the kernels of a recording that have not been yet; in a browser this is only begun, and goes on beside.
+    ///
+    /// # Errors
+    /// As [`Plan::new`], [`Error::Cancelled`], and the device's own.
+    pub fn compile_ahead(&self, recording: &Recording, cancel: &CancelFlag) -> Result<()> {
+        for op in recording.ops() {
+            for dispatch in lower(op, &self.limits)? {
+                cancel.check()?;
+                self.pipeline(&dispatch.kernel)?;
+            }
+        }
+        self.status.check()
+    }
+
+    /// How many kernels are compiled.
+    pub fn compiled(&self) -> usize {
+        self.pipelines.borrow().len()
     }
 
     /// The pipeline of a kernel, compiled on first use.

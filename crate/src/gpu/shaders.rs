@@ -23,6 +23,11 @@ pub struct Reflection {
     pub workgroup_bytes: u32,
 }
 
+/// Of all sources and the table of permutations: what was found by trying is true of these shaders.
+pub fn hash() -> u64 {
+    HASH
+}
+
 /// Every permutation of every shader.
 pub fn reflections() -> &'static [Reflection] {
     REFLECTIONS

@@ -4,6 +4,7 @@
 //! `None`. Not calling is pausing, dropping the session is cancelling. A [`Film`] is driven the same way, window by window.
 
 mod advice;
+mod ahead;
 mod architecture;
 mod autoencoder;
 mod encode_video;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::ahead;
 use super::architecture::Architecture;
 use super::film::Film;
 use super::options::{Clip, GenerateOptions};
@@ -95,6 +96,7 @@ impl Model {
             let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
             model.executor.upload(tensor, bytemuck::cast_slice(&values))?;
         }
+        ahead::compile(&model.architecture, &model.executor, cancel)?;
         if model.has_room_for_all()? {
             model.residency.load_all(cancel, on_progress).await?;
         } else {

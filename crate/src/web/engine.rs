@@ -34,6 +34,14 @@ export interface EngineInfo {
   fallbackReason?: string;
 }
 
+/** What suits a device, found by trying it once. */
+export interface Tuning {
+  /** Of which adapter and shaders it is true. */
+  key: string;
+  tiles: { wide: boolean; few: number };
+  maxDispatchFlops: number;
+}
+
 /** Whether a clip can be made, known before any weights are read. */
 export type Advice = {
   /** Bytes of weights to be read, by component. */
@@ -103,10 +111,12 @@ pub struct Engine {
 #[wasm_bindgen]
 impl Engine {
     /// Opens a device; `auto` is WebGPU, or the CPU where there is no adapter. `memory` are the bytes of it that may be taken; without it all
-    /// weights of a model stay there. Rejects with `device_unavailable`, or with `option_invalid` for another choice.
+    /// weights of a model stay there. `tunings` are what {@link Engine.tuning} gave before, of any devices; what is no such thing is left
+    /// out of account. Rejects with `device_unavailable`, or with `option_invalid` for another choice.
     pub async fn create(
         #[wasm_bindgen(unchecked_param_type = "\"auto\" | \"webgpu\" | \"cpu\"")] device: JsValue,
         memory: Option<f64>,
+        #[wasm_bindgen(unchecked_optional_param_type = "Tuning[]")] tunings: JsValue,
     ) -> Result<Engine> {
         let choice: DeviceChoice = match device.as_string() {
             Some(choice) => choice.parse()?,
@@ -119,7 +129,8 @@ impl Engine {
             }
             bytes => bytes.map(|bytes| bytes as u64),
         };
-        let options = GpuOptions { max_memory, ..GpuOptions::default() };
+        let tunings = serde_wasm_bindgen::from_value(tunings).unwrap_or_default();
+        let options = GpuOptions { max_memory, tunings, ..GpuOptions::default() };
         let executor = Rc::new(Executor::open(choice, &options).await?);
         Ok(Self { executor })
     }
@@ -140,6 +151,12 @@ impl Engine {
             max_buffer: limit(|limits| limits.max_buffer),
             fallback_reason: reason,
         })
+    }
+
+    /// What was found out about the device by trying, to be remembered for the next time; nothing where nothing was tried.
+    #[wasm_bindgen(unchecked_return_type = "Tuning | undefined")]
+    pub fn tuning(&self) -> JsResult {
+        self.executor.tuning().map_or(Ok(JsValue::UNDEFINED), to_js)
     }
 
     /// Bytes on the device now: weights, the clips in the making, their intermediate results.

@@ -2,6 +2,9 @@
 export class ForwardStream {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> | undefined;
   readonly #stallMs: number;
+  /** When what is waited for was asked for. */
+  #askedAt: number | undefined;
+  #watch: ReturnType<typeof setTimeout> | undefined;
   #piece: Uint8Array<ArrayBuffer> = new Uint8Array();
   /** Bytes gone by. */
   position = 0;
@@ -25,6 +28,7 @@ export class ForwardStream {
   }
 
   cancel(): void {
+    clearTimeout(this.#watch);
     // Fails where the connection has failed before, which is known by then.
     void this.#reader?.cancel().catch(() => undefined);
   }
@@ -34,15 +38,27 @@ export class ForwardStream {
       if (!this.#reader) {
         return false;
       }
-      const stalled = setTimeout(() => this.cancel(), this.#stallMs);
-      const next = await this.#reader.read().finally(() => clearTimeout(stalled));
+      this.#askedAt = performance.now();
+      this.#watch ??= setTimeout(this.#look, this.#stallMs);
+      const next = await this.#reader.read().finally(() => (this.#askedAt = undefined));
       if (next.done) {
+        clearTimeout(this.#watch);
         return false;
       }
       this.#piece = next.value;
     }
     return true;
   }
+
+  /** Gives up what stalls, or looks again when it could. One timer for all pieces: one for each cost a tenth of the speed. */
+  readonly #look = (): void => {
+    const waited = this.#askedAt === undefined ? 0 : performance.now() - this.#askedAt;
+    if (waited >= this.#stallMs) {
+      this.cancel();
+    } else {
+      this.#watch = setTimeout(this.#look, this.#stallMs - waited);
+    }
+  };
 
   #take(length: number): Uint8Array<ArrayBuffer> {
     const piece = this.#piece.subarray(0, length);

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use kinetoscope::executor::Executor;
 use kinetoscope::gpu::GpuOptions;
 use kinetoscope::pipeline::{Clip, Configs, Model, windows};
 use kinetoscope::weights::LoadProgress;
@@ -13,6 +12,7 @@ use kinetoscope::{CancelFlag, Result};
 use pollster::block_on;
 
 use super::args::GenerateArgs;
+use super::device;
 use super::output::{Output, check_writable};
 use super::tensors::{Dump, read_noise};
 
@@ -38,7 +38,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 
     let started = Instant::now();
     let gpu = GpuOptions { max_memory: args.memory.most, ..GpuOptions::default() };
-    let executor = Rc::new(block_on(Executor::open(args.device.into(), &gpu))?);
+    let executor = Rc::new(device::open(args.device.into(), gpu)?);
     let info = executor.info();
     eprintln!("device: {} ({}{})", info.name, info.device, if info.software { ", software" } else { "" });
     if let Some(reason) = &info.reason {

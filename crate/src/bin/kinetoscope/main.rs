@@ -4,6 +4,7 @@
 mod args;
 mod bench;
 mod convert;
+mod device;
 mod footage;
 mod generate;
 mod inspect;

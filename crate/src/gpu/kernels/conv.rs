@@ -13,10 +13,12 @@ pub(super) fn lower(op: &Conv, limits: &Limits) -> Result<Vec<Dispatch>> {
     let [_, kernel_height, kernel_width] = op.weight.kernel;
     let taps = kernel_height * kernel_width;
     expect_aligned(OP, "first element of the weight", &op.weight.matrix)?;
-    // Few pixels do not waste a tile: the skinny kernel is not built for convolutions.
+    // Few pixels do not waste a tile: the skinny kernel is not built for convolutions. Nor is the wide one, because most have 96
+    // or 192 channels.
     let family = match Family::choose(out_height * out_width, n, limits) {
         Family::Skinny if limits.barrier_free => Family::Direct,
         Family::Skinny => Family::Small,
+        Family::Wide => Family::Tiled,
         family => family,
     };
     let last = op.frames.iter().rposition(Option::is_some);

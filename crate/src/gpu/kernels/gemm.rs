@@ -4,9 +4,6 @@ use super::*;
 use crate::ops::Activation;
 use crate::quants::Bits;
 
-/// Workgroups of the large tiles below which the small ones keep more of a device busy.
-const FEW_TILES: usize = 96;
-
 /// Rows up to which a whole tile would be wasted.
 const SKINNY_ROWS: usize = 4;
 
@@ -15,6 +12,8 @@ const SKINNY_ROWS: usize = 4;
 pub(super) enum Family {
     /// 128 x 64 results a workgroup.
     Tiled,
+    /// 128 x 128 results a workgroup.
+    Wide,
     /// 32 x 32 results a workgroup.
     Small,
     /// 8 x 8 results an invocation, without barriers.
@@ -60,11 +59,12 @@ impl Family {
     /// The family for a product of this size.
     pub(super) fn choose(rows: usize, columns: usize, limits: &Limits) -> Self {
         let tiles = rows.div_ceil(128) * columns.div_ceil(64);
-        match tiles {
+        match () {
             _ if rows <= SKINNY_ROWS => Self::Skinny,
             _ if limits.barrier_free && limits.quads => Self::Quad,
             _ if limits.barrier_free => Self::Direct,
-            0..FEW_TILES => Self::Small,
+            _ if tiles < limits.tiles.few => Self::Small,
+            _ if limits.tiles.wide => Self::Wide,
             _ => Self::Tiled,
         }
     }
@@ -73,6 +73,7 @@ impl Family {
     pub(super) fn flag(self) -> &'static str {
         match self {
             Self::Tiled => "TILED",
+            Self::Wide => "WIDE",
             Self::Small => "SMALL",
             Self::Direct => "DIRECT",
             Self::Quad => "QUAD",
@@ -91,6 +92,7 @@ impl Family {
     fn tile(self) -> (usize, usize, usize) {
         match self {
             Self::Tiled => (128, 64, 1),
+            Self::Wide => (128, 128, 1),
             Self::Small => (32, 32, 1),
             Self::Direct => (8, 8, 32),
             Self::Quad => (16, 32, 8),

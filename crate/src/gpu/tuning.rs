@@ -1,0 +1,184 @@
+//! Which kernels suit a device, and how much work it does in the time of a dispatch: found by trying, once.
+//!
+//! The tiles are tried on matrices with many of them, large against wide, and with few, large against small. Runs are long enough for
+//! the clocks of browsers, which are coarse, and the time of an empty submit is taken off.
+
+use serde::{Deserialize, Serialize};
+use web_time::Instant;
+
+use super::device::Gpu;
+use super::limits::Tiles;
+use super::program::Program;
+use super::shaders;
+use crate::Result;
+use crate::ops::{Activation, Combine, LinearWeight};
+use crate::recording::Recorder;
+use crate::tensor::{DType, Tensor};
+
+/// K of the matrices that are tried; on a software adapter so small that trying takes seconds and not a minute.
+const DEPTH: usize = 384;
+const SOFTWARE_DEPTH: usize = 16;
+
+/// M and N of a matrix with so many tiles that no device has work for but a few of them at a time: 1,120 of 128 x 64.
+const MANY: [usize; 2] = [1024, 8960];
+
+/// M and N of matrices of 24, 96 and 384 tiles.
+const FEW: [[usize; 2]; 3] = [[128, 1536], [512, 1536], [2048, 1536]];
+
+/// Seconds of a timed run, and how many there are; the shortest counts.
+const SECONDS: f64 = 0.010;
+const RUNS: usize = 3;
+
+/// Products of a run.
+const MOST_REPETITIONS: f64 = 256.0;
+
+/// Seconds that a dispatch may take where it can be split. At the rate of whole matrices; other operations are slower, and no submit is
+/// to be longer than [`super::execute`] wants it.
+const DISPATCH_SECONDS: f64 = 0.025;
+
+/// Bounds of the work of a dispatch: what even a slow device does at once, and enough for any.
+const DISPATCH_FLOPS: [u64; 2] = [1 << 32, 1 << 41];
+
+/// What suits a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tuning {
+    /// Of which adapter, driver and shaders this is true.
+    pub key: String,
+    /// The fastest tiles.
+    pub tiles: Tiles,
+    /// Most work of a dispatch.
+    pub max_dispatch_flops: u64,
+}
+
+impl Gpu {
+    /// Sets the limits that are found by trying, from what is remembered of this device or by trying now.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub(super) async fn tune(&mut self) -> Result<()> {
+        let info = self.info();
+        let key = format!("{} {} {} {:016x}", info.backend, info.name, info.driver, shaders::hash());
+        let remembered = self.options.tunings.iter().find(|tuning| tuning.key == key).cloned();
+        let before = self.limits.clone();
+        let found = match remembered {
+            Some(tuning) => Ok(tuning),
+            None => self.try_all(key).await,
+        };
+        self.limits = before;
+        let found = found?;
+        self.limits.tiles = self.options.tiles.unwrap_or(found.tiles);
+        self.limits.max_dispatch_flops = self.options.max_dispatch_flops.unwrap_or(found.max_dispatch_flops);
+        self.tuning = Some(found);
+        Ok(())
+    }
+
+    async fn try_all(&mut self, key: String) -> Result<Tuning> {
+        let [large, wide, small] =
+            [(false, 0), (true, 0), (false, usize::MAX)].map(|(wide, few)| Tiles { wide, few });
+        let [_, most] = DISPATCH_FLOPS;
+        self.limits.max_dispatch_flops = most;
+        let latency = self.latency().await?;
+        let many = [self.seconds(MANY, large, latency).await?, self.seconds(MANY, wide, latency).await?];
+        let [is_large, is_wide] = many;
+        let mut few = None;
+        for size in FEW {
+            let at_large = self.seconds(size, large, latency).await?;
+            if few.is_none() && at_large <= self.seconds(size, small, latency).await? {
+                few = Some(tiles_of(size));
+            }
+        }
+        let flops = 2.0 * self.depth() as f64 * MANY.into_iter().product::<usize>() as f64;
+        let rate = flops / is_large.min(is_wide);
+        Ok(Tuning {
+            key,
+            tiles: Tiles { wide: is_wide < is_large, few: few.unwrap_or(tiles_of(MANY)) },
+            max_dispatch_flops: dispatch_flops(rate),
+        })
+    }
+
+    fn depth(&self) -> usize {
+        if self.info().software { SOFTWARE_DEPTH } else { DEPTH }
+    }
+
+    /// Seconds of a product of these M and N, cut into these tiles.
+    async fn seconds(&mut self, [rows, columns]: [usize; 2], tiles: Tiles, latency: f64) -> Result<f64> {
+        self.limits.tiles = tiles;
+        let x = Tensor::resident(DType::F32, &[rows, self.depth()]);
+        let matrix = Tensor::resident(DType::F16, &[self.depth(), LinearWeight::stride(columns)]);
+        let weight = LinearWeight { matrix: matrix.clone(), columns };
+        let of = |repetitions: usize| {
+            let mut rec = Recorder::new();
+            for _ in 0..repetitions {
+                rec.linear(&x, &weight, None, Activation::None, Combine::None)?;
+            }
+            self.prepare(&rec.finish())
+        };
+        let found = async {
+            // The first run compiles.
+            let once = of(1)?;
+            self.run_whole(&once).await?;
+            let work = (self.run_whole(&once).await? - latency).max(1e-6);
+            let repetitions = (SECONDS / work).ceil().clamp(1.0, MOST_REPETITIONS) as usize;
+            let program = of(repetitions)?;
+            let mut least = f64::INFINITY;
+            for _ in 0..RUNS {
+                least = least.min(self.run_whole(&program).await?);
+            }
+            Ok((least - latency).max(1e-9) / repetitions as f64)
+        };
+        let found = found.await;
+        [x, matrix].iter().for_each(|tensor| self.release(tensor));
+        found
+    }
+
+    /// Seconds of a submit of next to nothing.
+    async fn latency(&self) -> Result<f64> {
+        let [from, to] = [(); 2].map(|()| Tensor::resident(DType::F32, &[4]));
+        let mut rec = Recorder::new();
+        rec.copy(&from, &to)?;
+        let program = self.prepare(&rec.finish())?;
+        let mut least = f64::INFINITY;
+        for _ in 0..=RUNS {
+            least = least.min(self.run_whole(&program).await?);
+        }
+        [from, to].iter().for_each(|tensor| self.release(tensor));
+        Ok(least)
+    }
+
+    /// Seconds of a program in one submit.
+    async fn run_whole(&self, program: &Program) -> Result<f64> {
+        let start = Instant::now();
+        let submitted = self.submit(&program.steps, None);
+        self.wait(submitted.submission, submitted.done).await?;
+        self.status.check()?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+}
+
+/// Tiles of 128 x 64.
+fn tiles_of([rows, columns]: [usize; 2]) -> usize {
+    rows.div_ceil(128) * columns.div_ceil(64)
+}
+
+/// A power of two, so that the same device mostly has the same.
+fn dispatch_flops(rate: f64) -> u64 {
+    let [least, most] = DISPATCH_FLOPS;
+    let work = (rate * DISPATCH_SECONDS) as u64;
+    (1 << work.max(1).ilog2()).clamp(least, most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dispatches_are_bounded_by_time_on_any_device() {
+        for (rate, expected) in
+            [(0.0, 1 << 32), (2e11, 1 << 32), (4e12, 1 << 36), (36e12, 1 << 39), (1e18, 1 << 41)]
+        {
+            assert_eq!(dispatch_flops(rate), expected, "{rate}");
+        }
+        assert_eq!(FEW.map(tiles_of), [24, 96, 384]);
+    }
+}
