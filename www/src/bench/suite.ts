@@ -17,7 +17,7 @@ const SAMPLES = 64;
 
 export async function runSuite(options: BenchOptions, tell: (message: Message) => void): Promise<void> {
   await init();
-  const engine = await withSubgroups(() => Engine.create("webgpu"));
+  const engine = await withSubgroups(() => Engine.create("webgpu", undefined));
   const onGpu = [await onnxRuntimeOnGpu(true), await onnxRuntimeOnGpu(false)] as const;
   tell({ type: "header", header: header(engine, onGpu[0], options) });
   const software = engine.info().software;
@@ -66,7 +66,7 @@ export async function runSuite(options: BenchOptions, tell: (message: Message) =
     (runtime) => comparePass(engine, runtime, options),
   );
   engine.free();
-  const cpu = await Engine.create("cpu");
+  const cpu = await Engine.create("cpu", undefined);
   await run(
     "transformer pass, CPU in wasm, one thread",
     noGraphs,
