@@ -7,7 +7,8 @@
 #   ./build.sh pack                      builds the npm package into out/
 #   ./build.sh bench [OPTION...]         times Kinetoscope and ONNX Runtime Web side by side in headless Chromium:
 #                                        --graphs FOLDER of the transformer (models/recipe/onnx_export.py), --only NAME,
-#                                        --samples N and --seconds N a case, --json FILE, --markdown FILE
+#                                        --samples N and --seconds N a case, --json FILE, --markdown FILE;
+#                                        with --suite NAME Kinetoscope alone (quick, gpu, peak, gemm, ...)
 #
 # CHROME names another Chromium than the system's. KINETOSCOPE_ADAPTER= (empty) lets it use the machine's GPU; by
 # default it computes on its own software adapter, which every machine has.
@@ -204,6 +205,13 @@ test_wasm() {
     cargo test --target wasm32-unknown-unknown -p kinetoscope --features bench --test wasm
 }
 test_types() { (cd www && npm run --silent check); }
+# Of the bench's wasm only the types, which a debug build has too.
+test_bench_types() {
+  cargo build --target wasm32-unknown-unknown -p kinetoscope --features bench --lib &&
+    .tools/bin/wasm-bindgen --target web --out-dir target/bench-types/wasm-bench --out-name kinetoscope \
+      target/wasm32-unknown-unknown/debug/kinetoscope.wasm &&
+    (cd www && npm run --silent check:bench)
+}
 test_prettier() { (cd www && npm run --silent format:check); }
 test_units() { (cd www && npm run --silent test); }
 test_browser() { (cd www && npm run --silent test:browser); }
@@ -238,6 +246,7 @@ run_tests() {
   check "Rust: tests in the browser" test_wasm
   check "wasm" ./build.sh wasm
   check "TypeScript: types" test_types
+  check "TypeScript: types of the bench" test_bench_types
   check "TypeScript: format" test_prettier
   check "TypeScript: unit tests" test_units
   check "page" ./build.sh page
@@ -260,10 +269,10 @@ pack() {
 
 run_bench() {
   need_chromium
-  build_wasm
+  build_wasm_bench
   say "building the bench"
   (cd www && npm run --silent build:bench -- --logLevel warn)
-  say "comparing with ONNX Runtime Web"
+  say "measuring"
   node www/scripts/bench.mjs "$@"
 }
 

@@ -1,7 +1,8 @@
 /**
- * Kinetoscope next to ONNX Runtime Web in headless Chromium, and what came of it as JSON and as a table in markdown.
+ * Kinetoscope next to ONNX Runtime Web in headless Chromium, or with `--suite` (quick, gpu, peak, gemm, attention, conv or
+ * model) alone, and what came of it as JSON and as a table in markdown.
  *
- *     npm run build:bench && node scripts/bench.mjs [--graphs FOLDER] [--only NAME] [--samples N]
+ *     npm run build:bench && node scripts/bench.mjs [--suite NAME] [--graphs FOLDER] [--only NAME] [--samples N]
  *         [--seconds N] [--json FILE] [--markdown FILE]
  *
  * The folder of ONNX graphs is what `models/recipe/onnx_export.py` writes; without it transformer passes are skipped. Fails where Kinetoscope
@@ -17,6 +18,7 @@ import { serve } from "./static.mjs";
 const text = /** @type {const} */ ({ type: "string" });
 const { values } = parseArgs({
   options: {
+    suite: text,
     graphs: text,
     only: text,
     samples: text,
@@ -35,7 +37,7 @@ await drive(server, compare);
 /** @param {import("@playwright/test").Page} page */
 async function compare(page) {
   const asked = new URLSearchParams({ start: "" });
-  for (const name of /** @type {const} */ (["only", "samples", "seconds"])) {
+  for (const name of /** @type {const} */ (["suite", "only", "samples", "seconds"])) {
     if (values[name] !== undefined) {
       asked.set(name, values[name]);
     }
@@ -74,9 +76,10 @@ async function compare(page) {
     }
   }
 
-  /** @type {import("../src/bench/report.js").Report} */
   const report = JSON.parse(json);
-  const wrong = report.rows.filter(
+  /** @type {(import("../src/bench/report.js").Row)[]} */
+  const rows = report.rows ?? report.cases;
+  const wrong = rows.filter(
     (row) => row.outcome === "failed" || (row.outcome === "differs" && row.wrong !== "theirs"),
   );
   if (wrong.length > 0) {

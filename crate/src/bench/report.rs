@@ -60,6 +60,8 @@ impl DeviceReport {
                 ("workgroupMemory", limits.workgroup_memory.into()),
                 ("maxDispatchFlops", limits.max_dispatch_flops),
                 ("offsetAlignment", limits.offset_alignment),
+                ("tilesFew", limits.tiles.few as u64),
+                ("tilesWide", limits.tiles.wide.into()),
             ]),
             barrier_free: limits.barrier_free,
         }

@@ -27,7 +27,7 @@ export interface BenchHeader {
     backend: string;
     software: boolean;
     features: ("f16" | "subgroups" | "timestamps")[];
-    /** By name, in bytes, workgroups or operations; empty on the CPU. */
+    /** By name, in bytes, workgroups, operations or tiles; empty on the CPU. */
     limits: Record<string, number>;
     /** Whether the kernels without workgroup barriers are used. */
     barrierFree: boolean;

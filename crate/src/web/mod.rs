@@ -21,6 +21,7 @@ mod cancel;
 mod engine;
 mod errors;
 mod model;
+#[cfg(feature = "bench")]
 mod operation;
 mod options;
 mod session;
@@ -31,6 +32,7 @@ pub use bench::Bench;
 pub use cancel::CancelFlag;
 pub use engine::Engine;
 pub use model::Model;
+#[cfg(feature = "bench")]
 pub use operation::Operation;
 pub use options::JsGenerateOptions;
 pub use session::Session;

@@ -1,5 +1,5 @@
 /** Single operations for both sides, on the same numbers, and what comes out in f64. */
-import { type Engine, Operation } from "../wasm/kinetoscope.js";
+import type { Engine, Operation } from "../wasm-bench/kinetoscope.js";
 import type { SingleOperation } from "./onnx.js";
 import { quantisedMatrix } from "./quants.js";
 import { Random } from "./random.js";
@@ -8,7 +8,7 @@ import { Random } from "./random.js";
 export interface Prepared {
   readonly onnx: SingleOperation;
   /** Puts the inputs on our device. */
-  open(engine: Engine): Operation;
+  open(operations: typeof Operation, engine: Engine): Operation;
   /** ONNX Runtime's output in our order. */
   reorder(theirs: Float32Array): Float32Array;
   /** An element of our output. */
@@ -37,7 +37,7 @@ export function matMul(m: number, k: number, n: number): Prepared {
       weights: { w: { dims: [k, n], data: w } },
       output: [m, n],
     },
-    open: (engine) => Operation.linear(engine, { m, k, n }, x, "f32", bytes(w)),
+    open: (operations, engine) => operations.linear(engine, { m, k, n }, x, "f32", bytes(w)),
     reorder: (theirs) => theirs,
     exact: product(x, k, n, (input, output) => w[input * n + output] ?? NaN),
   };
@@ -60,7 +60,8 @@ export function matMulBits(bits: 4 | 8, m: number, k: number, n: number): Prepar
       },
       output: [m, n],
     },
-    open: (engine) => Operation.linear(engine, { m, k, n }, x, bits === 8 ? "q8_0" : "q4_0", matrix.ggml),
+    open: (operations, engine) =>
+      operations.linear(engine, { m, k, n }, x, bits === 8 ? "q8_0" : "q4_0", matrix.ggml),
     reorder: (theirs) => theirs,
     exact: product(x, k, n, matrix.at),
   };
@@ -109,7 +110,7 @@ export function attention(heads: number, queries: number, keys: number, headDim:
       weights: {},
       output: [1, queries, width],
     },
-    open: (engine) => Operation.attention(engine, { heads, queries, keys, headDim }, q, k, v),
+    open: (operations, engine) => operations.attention(engine, { heads, queries, keys, headDim }, q, k, v),
     reorder: (theirs) => theirs,
     exact: (index) => {
       const [token, column] = [Math.floor(index / width), index % width];
@@ -165,8 +166,8 @@ export function conv3d(
       },
       output: [1, channelsOut, 1, height, width],
     },
-    open: (engine) =>
-      Operation.conv(engine, { frames, kernel, height, width, channelsIn, channelsOut }, x, w),
+    open: (operations, engine) =>
+      operations.conv(engine, { frames, kernel, height, width, channelsIn, channelsOut }, x, w),
     reorder: (theirs) => transpose(theirs, channelsOut, pixels),
     exact: (index) => {
       const [pixel, out] = [Math.floor(index / channelsOut), index % channelsOut];

@@ -1,7 +1,6 @@
-/** The page of the comparison: starts it, shows rows as they come, and offers them as JSON. */
+/** The bench's page: starts it, shows rows as they come, and offers them as JSON. */
 import { element } from "../page/dom.js";
-import type { BenchOptions, Header, Message, Report, Row } from "./report.js";
-import { COLUMNS, cells, describe, markdown } from "./table.js";
+import type { Asked, Message } from "./report.js";
 
 const form = element("form", HTMLFormElement);
 const button = element("run", HTMLButtonElement);
@@ -10,26 +9,21 @@ const body = element("rows", HTMLTableSectionElement);
 const save = element("save", HTMLAnchorElement);
 const asMarkdown = element("as-markdown", HTMLElement);
 
-let header: Header | undefined;
-let rows: Row[] = [];
+let header: Extract<Message, { type: "header" }> | undefined;
+let rows: Extract<Message, { type: "row" }>[] = [];
 
-for (const column of COLUMNS) {
-  const heading = document.createElement("th");
-  heading.textContent = column;
-  element("columns", HTMLElement).append(heading);
-}
 /** Fields can be given in the address, as in `bench.html?only=MatMul&start`. */
-const asked = new URLSearchParams(location.search);
+const given = new URLSearchParams(location.search);
 for (const field of form.elements) {
-  if (field instanceof HTMLInputElement) {
-    field.value = asked.get(field.name) ?? field.value;
+  if (field instanceof HTMLInputElement || field instanceof HTMLSelectElement) {
+    field.value = given.get(field.name) ?? field.value;
   }
 }
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   start();
 });
-if (asked.has("start")) {
+if (given.has("start")) {
   start();
 }
 
@@ -39,7 +33,10 @@ function start(): void {
   button.disabled = true;
   save.hidden = asMarkdown.hidden = true;
   show("running", "Opening the device");
-  const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+  const options = asked();
+  const worker = options.suite
+    ? new Worker(new URL("./kernels.ts", import.meta.url), { type: "module" })
+    : new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
   const end = (how: "done" | "failed", words: string): void => {
     worker.terminate();
     button.disabled = false;
@@ -48,19 +45,16 @@ function start(): void {
   worker.onmessage = ({ data }: MessageEvent<Message>) => {
     switch (data.type) {
       case "header":
-        header = data.header;
-        element("device", HTMLElement).textContent = describe(header);
+        begin(data);
         break;
       case "doing":
         show("running", data.id);
         break;
       case "row":
-        addRow(data.row);
+        addRow(data);
         break;
       case "done":
-        if (header) {
-          offer({ ...header, rows });
-        }
+        offer();
         end("done", "Done");
         break;
       case "error":
@@ -68,14 +62,15 @@ function start(): void {
     }
   };
   worker.onerror = ({ message }) => end("failed", message);
-  worker.postMessage(options());
+  worker.postMessage(options);
 }
 
-function options(): BenchOptions {
+function asked(): Asked {
   const fields = new FormData(form);
   const text = (name: string): string => String(fields.get(name) ?? "").trim();
   const folder = (name: string): string => new URL(`${text(name).replace(/\/$/, "")}/`, location.href).href;
   return {
+    suite: text("suite"),
     model: folder("model"),
     ...(text("graphs") ? { graphs: folder("graphs") } : {}),
     only: text("only"),
@@ -84,23 +79,48 @@ function options(): BenchOptions {
   };
 }
 
-function addRow(row: Row): void {
-  rows.push(row);
+function begin(message: Extract<Message, { type: "header" }>): void {
+  header = message;
+  element("device", HTMLElement).textContent = message.words;
+  const headings = message.columns.map((column) => {
+    const heading = document.createElement("th");
+    heading.textContent = column;
+    return heading;
+  });
+  element("columns", HTMLElement).replaceChildren(...headings);
+}
+
+function addRow(message: Extract<Message, { type: "row" }>): void {
+  rows.push(message);
+  const columns = header?.columns.length ?? 0;
   const line = body.insertRow();
-  line.dataset["outcome"] = row.outcome;
-  const all = cells(row);
-  all.forEach((text, index) => {
+  line.dataset["outcome"] = message.outcome;
+  message.cells.forEach((text, index) => {
     const cell = line.insertCell();
     cell.textContent = text;
     // A reason takes the rest of the line.
-    cell.colSpan = index === all.length - 1 ? COLUMNS.length - index : 1;
+    cell.colSpan = index === message.cells.length - 1 ? columns - index : 1;
   });
 }
 
-function offer(report: Report): void {
-  const json = JSON.stringify(report, null, 1);
+function offer(): void {
+  if (!header) {
+    return;
+  }
+  const { words, columns, report } = header;
+  const json = JSON.stringify({ ...report, [header.rows]: rows.map(({ row }) => row) }, null, 1);
   save.href = URL.createObjectURL(new Blob([json], { type: "application/json" }));
-  element("markdown", HTMLElement).textContent = markdown(report);
+  const line = (all: readonly string[]): string =>
+    `| ${columns.map((_, index) => all[index] ?? "").join(" | ")} |`;
+  const lines = rows.map(({ cells }) => line(cells));
+  element("markdown", HTMLElement).textContent = [
+    words,
+    "",
+    line(columns),
+    `|${"---|".repeat(columns.length)}`,
+    ...lines,
+    "",
+  ].join("\n");
   save.hidden = asMarkdown.hidden = false;
 }
 

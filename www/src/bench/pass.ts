@@ -1,5 +1,5 @@
 /** A pass of the model's transformer: Kinetoscope's denoising step, next to the same transformer as ONNX graphs. */
-import { CancelFlag, type Engine, type Model, type Session } from "../wasm/kinetoscope.js";
+import { CancelFlag, type Engine, type Model, type Session } from "../wasm-bench/kinetoscope.js";
 import { openSource } from "../weights/source.js";
 import type { Side } from "./compare.js";
 import { type OnnxRuntime, OnnxSide } from "./onnxruntime.js";

@@ -1,4 +1,4 @@
-/** What the bench says: rows as they come, and all of them as JSON. */
+/** What is asked of the bench and what it says: rows as they come, and all of them as JSON. */
 import type { Comparison } from "./compare.js";
 
 export interface BenchOptions {
@@ -12,6 +12,12 @@ export interface BenchOptions {
   readonly samples: number;
   /** Seconds for the samples of a case. */
   readonly seconds: number;
+}
+
+/** What the page asks a worker for. */
+export interface Asked extends BenchOptions {
+  /** Cases of Kinetoscope alone, as `kinetoscope bench --suite` names them; none for the comparison. */
+  readonly suite: string;
 }
 
 export interface Header {
@@ -47,14 +53,28 @@ export type Outcome =
 
 export type Row = { readonly id: string } & Outcome;
 
-export interface Report extends Header {
-  readonly rows: readonly Row[];
-}
-
-/** What the worker tells the page. */
+/** What a worker tells the page. What is shown is text by then, what is saved is not. */
 export type Message =
-  | { readonly type: "header"; readonly header: Header }
-  | { readonly type: "row"; readonly row: Row }
+  | {
+      readonly type: "header";
+      readonly words: string;
+      readonly columns: readonly string[];
+      /** What is saved beside the rows, which go by the name `rows`. */
+      readonly report: object;
+      readonly rows: string;
+    }
+  | {
+      readonly type: "row";
+      readonly outcome: string;
+      readonly cells: readonly string[];
+      readonly row: object;
+    }
   | { readonly type: "doing"; readonly id: string }
   | { readonly type: "done" }
   | { readonly type: "error"; readonly reason: string };
+
+/** The part of a worker's scope that is used; the DOM's types describe a window instead. */
+export interface WorkerScope {
+  postMessage(message: Message): void;
+  onmessage: ((event: MessageEvent<Asked>) => void) | null;
+}

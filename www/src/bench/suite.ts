@@ -1,5 +1,5 @@
 /** All cases of the comparison with ONNX Runtime Web, one after the other. */
-import init, { Engine } from "../wasm/kinetoscope.js";
+import init, { Engine, Operation } from "../wasm-bench/kinetoscope.js";
 import { withSubgroups } from "../subgroups.js";
 import { type Budget, type Side, compare, difference } from "./compare.js";
 import { onnxModel } from "./onnx.js";
@@ -7,7 +7,8 @@ import { type OnnxRuntime, OnnxSide, onnxRuntimeOnCpu, onnxRuntimeOnGpu } from "
 import { OPERATIONS, type OperationCase } from "./operations.js";
 import { KinetoscopePass, fetchGraphs, openOnnxPass } from "./pass.js";
 import { Random } from "./random.js";
-import type { BenchOptions, Check, Header, Message, Outcome } from "./report.js";
+import type { BenchOptions, Check, Header, Message, Outcome, Row } from "./report.js";
+import { COLUMNS, cells, describe } from "./table.js";
 
 /** Both compute in f32, and add in other orders: some 1e-6 apart. What is computed wrongly is some 1e-1 off. */
 const TOLERANCE = 1e-3;
@@ -19,7 +20,9 @@ export async function runSuite(options: BenchOptions, tell: (message: Message) =
   await init();
   const engine = await withSubgroups(() => Engine.create("webgpu", undefined));
   const onGpu = [await onnxRuntimeOnGpu(true), await onnxRuntimeOnGpu(false)] as const;
-  tell({ type: "header", header: header(engine, onGpu[0], options) });
+  const about = header(engine, onGpu[0], options);
+  tell({ type: "header", words: describe(about), columns: COLUMNS, report: about, rows: "rows" });
+  const tellRow = (row: Row): void => tell({ type: "row", outcome: row.outcome, cells: cells(row), row });
   const software = engine.info().software;
   /** With the first runtime, or the next where the results differ. */
   const run = async (
@@ -33,7 +36,7 @@ export async function runSuite(options: BenchOptions, tell: (message: Message) =
     }
     tell({ type: "doing", id });
     if (skipped !== undefined) {
-      tell({ type: "row", row: { id, outcome: "skipped", reason: skipped } });
+      tellRow({ id, outcome: "skipped", reason: skipped });
       return;
     }
     let outcome: Outcome = { outcome: "skipped", reason: "there is no runtime" };
@@ -47,7 +50,7 @@ export async function runSuite(options: BenchOptions, tell: (message: Message) =
     } catch (error) {
       outcome = { outcome: "failed", reason: error instanceof Error ? error.message : String(error) };
     }
-    tell({ type: "row", row: { id, ...outcome } });
+    tellRow({ id, ...outcome });
   };
   for (const operation of OPERATIONS) {
     const skipped = software && !operation.small ? "too large for a software adapter" : undefined;
@@ -96,7 +99,7 @@ async function compareOperation(
   budget: Budget,
 ): Promise<Outcome> {
   const prepared = prepare();
-  const operation = prepared.open(engine);
+  const operation = prepared.open(Operation, engine);
   let repetitions = 0;
   const ours: Side = {
     // So many repetitions are one program, which the first run makes.

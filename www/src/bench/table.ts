@@ -1,6 +1,6 @@
-/** Rows as text, for the page's table and for markdown. */
-import type { Spread } from "./compare.js";
-import type { Report, Row } from "./report.js";
+/** What was compared, as text. */
+import { number, spread } from "./numbers.js";
+import type { Header, Row } from "./report.js";
 
 export const COLUMNS = [
   "Case",
@@ -39,32 +39,10 @@ export function cells(row: Row): string[] {
 }
 
 /** What is true of all rows, in a sentence. */
-export function describe({
-  browser,
-  adapter,
-  software,
-  onnxRuntime,
-  features,
-}: Omit<Report, "rows" | "options">): string {
+export function describe({ browser, adapter, software, onnxRuntime, features }: Header): string {
   const kind = software ? "a software adapter" : "a GPU";
   return (
     `On ${adapter || "an adapter without a name"} (${kind}); ONNX Runtime Web ${onnxRuntime} with the features ` +
     `${features.join(", ") || "none"}; ${browser}.`
   );
-}
-
-export function markdown(report: Report): string {
-  const line = (all: readonly string[]): string =>
-    `| ${COLUMNS.map((_, index) => all[index] ?? "").join(" | ")} |`;
-  const rows = report.rows.map((row) => line(cells(row)));
-  return [describe(report), "", line(COLUMNS), `|${"---|".repeat(COLUMNS.length)}`, ...rows, ""].join("\n");
-}
-
-function spread({ median, min, max }: Spread, factor: number): string {
-  return `${number(median * factor)} (${number(min * factor)} to ${number(max * factor)})`;
-}
-
-/** Three digits. */
-function number(value: number): string {
-  return value >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
 }
