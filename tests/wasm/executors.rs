@@ -3,7 +3,7 @@
 
 use kinetoscope::CancelFlag;
 use kinetoscope::executor::{DeviceChoice, Executor};
-use kinetoscope::gpu::GpuOptions;
+use kinetoscope::gpu::{GpuOptions, Kernel, Tiles, shaders};
 use kinetoscope::ops::{Activation, Affine, Combine, ConvOptions, ConvWeight, LinearWeight, NormKind};
 use kinetoscope::recording::Recorder;
 use kinetoscope::sampling::noise::Mt19937;
@@ -48,19 +48,56 @@ async fn outcome(executor: &Executor, seed: u64, record: fn(&mut Case) -> Tensor
 }
 
 async fn agree(record: fn(&mut Case) -> Tensor) {
-    let open = async |choice| Executor::open(choice, &GpuOptions::default()).await.unwrap();
-    let (cpu, gpu) = (open(DeviceChoice::Cpu).await, open(DeviceChoice::WebGpu).await);
-    for seed in 0..SEEDS {
-        let (expected, found) = (outcome(&cpu, seed, record).await, outcome(&gpu, seed, record).await);
-        assert_eq!(expected.len(), found.len());
-        let scale = expected.iter().fold(1.0, |most: f32, v| most.max(v.abs()));
-        assert!(expected.iter().any(|v| *v != 0.0), "seed {seed}: nothing was computed");
-        for (i, (e, f)) in expected.iter().zip(&found).enumerate() {
-            // NaN is not within anything.
-            let within = (e - f).abs() <= TOLERANCE * scale;
-            assert!(within, "seed {seed}, element {i} of {}: {f}, expected {e}", expected.len());
+    let cpu = open(DeviceChoice::Cpu, &GpuOptions::default()).await;
+    // What a hardware GPU runs, however small the matrix.
+    let barriers = GpuOptions { barrier_free: Some(false), ..GpuOptions::default() };
+    let tiles = |wide| GpuOptions { tiles: Some(Tiles { wide, few: 0 }), ..barriers.clone() };
+    for options in [GpuOptions::default(), barriers.clone(), tiles(false), tiles(true)] {
+        let gpu = open(DeviceChoice::WebGpu, &options).await;
+        for seed in 0..SEEDS {
+            let (expected, found) = (outcome(&cpu, seed, record).await, outcome(&gpu, seed, record).await);
+            assert_eq!(expected.len(), found.len());
+            let scale = expected.iter().fold(1.0, |most: f32, v| most.max(v.abs()));
+            assert!(expected.iter().any(|v| *v != 0.0), "seed {seed}: nothing was computed");
+            for (i, (e, f)) in expected.iter().zip(&found).enumerate() {
+                // NaN is not within anything.
+                let within = (e - f).abs() <= TOLERANCE * scale;
+                assert!(within, "{options:?}, seed {seed}, element {i} of {}: {f}, not {e}", expected.len());
+            }
         }
     }
+}
+
+async fn open(choice: DeviceChoice, options: &GpuOptions) -> Executor {
+    Executor::open(choice, options).await.unwrap()
+}
+
+/// Whatever naga accepts, browsers have a compiler of their own, with rules of its own.
+#[wasm_bindgen_test]
+async fn the_browser_accepts_every_shader() {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapter = instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await.unwrap();
+    let required_features = adapter.features() & wgpu::Features::SHADER_F16;
+    let request = wgpu::DeviceDescriptor { required_features, ..Default::default() };
+    let (device, _queue) = adapter.request_device(&request).await.unwrap();
+    let mut accepted = 0;
+    for reflection in shaders::reflections() {
+        let flags = reflection.flags;
+        // The parity tests of the page run those with quads: wgpu's device has no subgroups here.
+        if flags.contains(&"QUAD") || flags.contains(&"F16") && required_features.is_empty() {
+            continue;
+        }
+        let text = shaders::source(&Kernel::new(reflection.shader, flags.iter().copied())).unwrap();
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let _module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: None,
+            source: wgpu::ShaderSource::Wgsl(text.into()),
+        });
+        let fault = scope.pop().await;
+        assert!(fault.is_none(), "{} {flags:?}: {fault:?}", reflection.shader);
+        accepted += 1;
+    }
+    assert!(accepted > 100, "{accepted}");
 }
 
 #[wasm_bindgen_test]
