@@ -65,7 +65,7 @@ fn main(
     let row1 = row_source(a_row + 1u);
     let row2 = row_source(a_row + 2u);
     let row3 = row_source(a_row + 3u);
-    // Where in k it is, and its rows there. Steps advance it, because to divide each time would cost a tenth.
+    // Where in k it is, and its rows there. Steps advance it: dividing each time costs as much as many products.
     var tap = a_k / 4u / tap_vectors();
     var vector = a_k / 4u % tap_vectors();
     var source0 = tap_source(row0, tap);
@@ -180,7 +180,7 @@ fn main(
         if first_k == 0u {
             continue;
         }
-        // Written out: not every driver unrolls it, which costs a third.
+        // Written out: not every driver unrolls it, which costs a fifth of the rate.
         var k = 0u;
         //#repeat 16
         {

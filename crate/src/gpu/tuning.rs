@@ -79,20 +79,21 @@ impl Gpu {
         let [_, most] = DISPATCH_FLOPS;
         self.limits.max_dispatch_flops = most;
         let latency = self.latency().await?;
-        let many = [self.seconds(MANY, large, latency).await?, self.seconds(MANY, wide, latency).await?];
-        let [is_large, is_wide] = many;
-        let mut few = None;
+        let is_large = self.seconds(MANY, large, latency).await?;
+        let is_wide = self.seconds(MANY, wide, latency).await?;
+        let mut few = tiles_of(MANY);
         for size in FEW {
             let at_large = self.seconds(size, large, latency).await?;
-            if few.is_none() && at_large <= self.seconds(size, small, latency).await? {
-                few = Some(tiles_of(size));
+            if at_large <= self.seconds(size, small, latency).await? {
+                few = tiles_of(size);
+                break;
             }
         }
         let flops = 2.0 * self.depth() as f64 * MANY.into_iter().product::<usize>() as f64;
         let rate = flops / is_large.min(is_wide);
         Ok(Tuning {
             key,
-            tiles: Tiles { wide: is_wide < is_large, few: few.unwrap_or(tiles_of(MANY)) },
+            tiles: Tiles { wide: is_wide < is_large, few },
             max_dispatch_flops: dispatch_flops(rate),
         })
     }
@@ -101,7 +102,7 @@ impl Gpu {
         if self.info().software { SOFTWARE_DEPTH } else { DEPTH }
     }
 
-    /// Seconds of a product of these M and N, cut into these tiles.
+    /// Seconds of a product of these M and N, cut into these tiles. Of zeros: all tiles do the same with them.
     async fn seconds(&mut self, [rows, columns]: [usize; 2], tiles: Tiles, latency: f64) -> Result<f64> {
         self.limits.tiles = tiles;
         let x = Tensor::resident(DType::F32, &[rows, self.depth()]);

@@ -50,7 +50,7 @@ export class ForwardStream {
     return true;
   }
 
-  /** Gives up what stalls, or looks again when it could. One timer for all pieces: one for each cost a tenth of the speed. */
+  /** Gives up what stalls, or looks again when it could. One timer for all pieces, of which there are thousands. */
   readonly #look = (): void => {
     const waited = this.#askedAt === undefined ? 0 : performance.now() - this.#askedAt;
     if (waited >= this.#stallMs) {
