@@ -1,8 +1,8 @@
 """Times in PyTorch, on the same GPU, what `kinetoscope bench --json FILE` measured, and prints both side by side.
 
 Linear layers, attention, convolutions and the transformer's whole pass (diffusers' own `WanTransformer3DModel` of random weights), in f32 without TF32
-and in f16, the median of the runs with the least and the most. Kinetoscope computes in f32 but where a case's kernels say otherwise; the f32 column is
-what it is to be compared with. diffusers computes keys and values of the prompt at every pass, which Kinetoscope does once a clip: 2% of the pass at 416x240x33.
+and in f16, the median of the runs with the least and the most. Kinetoscope computes in f32, which is the column to
+compare it with. diffusers computes keys and values of the prompt at every pass, which Kinetoscope does once a clip: 1% of the pass's work at 416x240x33.
 
     python torch_bench.py FILE [--json OUT]      # needs a PyTorch with a GPU, and diffusers for whole passes
 """
