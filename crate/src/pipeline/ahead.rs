@@ -2,10 +2,9 @@
 
 use super::architecture::Architecture;
 use super::options::{Clip, GenerateOptions};
-use super::stages::{self, DecoderState, SamplerState};
+use super::stages::Stages;
 use crate::executor::Executor;
 use crate::recording::Recording;
-use crate::tensor::{DType, Tensor};
 use crate::{CancelFlag, Error, Result};
 
 /// Compiles what the stages of the model's own clip need, of a prompt as long as it may be. Browsers compile beside the caller, who goes on
@@ -27,20 +26,9 @@ pub(super) fn compile(architecture: &Architecture, executor: &Executor, cancel: 
 /// All stages, in order.
 fn recordings(architecture: &Architecture) -> Result<Vec<Recording>> {
     let clip = Clip::new(&GenerateOptions::default(), &architecture.configs)?;
-    let sampler = SamplerState::new(architecture, &clip)?;
-    let decoder = DecoderState::new(architecture, &clip);
-    let prompt = architecture.transformer.prompt_context(clip.max_tokens, clip.max_tokens);
-    let width = architecture.configs.text_encoder.d_model;
-    let embeddings = Tensor::resident(DType::F32, &[clip.max_tokens, width]);
+    let stages = Stages::new(architecture, &clip, [clip.max_tokens; 2])?;
     let [_, latent_frames, _, _] = clip.latents;
-    let mut all = vec![
-        stages::text(architecture, &embeddings, &prompt)?,
-        stages::context(architecture, &prompt)?,
-        stages::step(architecture, &sampler, &prompt, clip.guided().then_some(&prompt))?,
-        stages::decode(architecture, &sampler.latents, &decoder, true)?,
-    ];
-    if latent_frames > 1 {
-        all.push(stages::decode(architecture, &sampler.latents, &decoder, false)?);
-    }
-    Ok(all)
+    let first = stages.decode(architecture, true)?;
+    let later = (latent_frames > 1).then(|| stages.decode(architecture, false)).transpose()?;
+    Ok([stages.text, stages.context, stages.step, first].into_iter().chain(later).collect())
 }

@@ -7,10 +7,10 @@ use super::film::windows;
 use super::given::Footage;
 use super::options::{Clip, GenerateOptions};
 use super::residency::{Room, device_bytes};
-use super::stages::{self, DecoderState, EncoderState, SamplerState};
+use super::stages::{self, EncoderState, Stages};
 use crate::gpu::{Limits, Plan, buffer_bytes};
 use crate::recording::Recording;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 use crate::{Error, Result};
 
 /// What one stage takes.
@@ -80,20 +80,11 @@ impl ClipPlan {
         let weights: HashMap<u64, u64> = specs.iter().map(|s| (s.tensor.id(), bytes_of(&s.tensor))).collect();
         let statistics: u64 = architecture.latent_statistics.iter().map(bytes_of).sum();
         let device = Device { limits, memory, all: weights.values().sum(), weights, statistics };
-        let sampler = SamplerState::new(architecture, clip)?;
-        let decoder = DecoderState::new(architecture, clip);
-        let [tokens, negative_tokens] = tokens.unwrap_or([clip.max_tokens; 2]);
-        let context = |tokens| architecture.transformer.prompt_context(tokens, clip.max_tokens);
-        let prompt = context(tokens);
-        let negative = clip.guided().then(|| context(negative_tokens));
-        let width = architecture.configs.text_encoder.d_model;
-        let embeddings = Tensor::resident(DType::F32, &[tokens, width]);
-        let text = stages::text(architecture, &embeddings, &prompt)?;
-        let keys_values = stages::context(architecture, &prompt)?;
-        let step = stages::step(architecture, &sampler, &prompt, negative.as_ref())?;
+        let recorded = Stages::new(architecture, clip, tokens.unwrap_or([clip.max_tokens; 2]))?;
         // A later latent frame takes more than the first, with all that it remembers of the frames before it.
         let [_, latent_frames, _, _] = clip.latents;
-        let decode = stages::decode(architecture, &sampler.latents, &decoder, latent_frames == 1)?;
+        let decode = recorded.decode(architecture, latent_frames == 1)?;
+        let Stages { sampler, decoder, prompt, negative, embeddings, text, context, step } = recorded;
 
         let contexts = || std::iter::once(&prompt).chain(&negative);
         let row_bytes = device_bytes(contexts().map(|c| &c.rows));
@@ -118,7 +109,7 @@ impl ClipPlan {
         }
         stages.extend([
             device.stage("text", &text, row_bytes + device_bytes([&embeddings]))?,
-            device.stage("context", &keys_values, context_bytes)?,
+            device.stage("context", &context, context_bytes)?,
             device.stage("step", &step, context_bytes + state_bytes + spared)?,
             device.stage("decode", &decode, state_bytes + decoder_bytes + readback)?,
         ]);

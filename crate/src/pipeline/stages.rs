@@ -145,6 +145,48 @@ impl DecoderState {
     }
 }
 
+/// What a clip made from words alone keeps on the device, and the recordings of its stages but the decoding's.
+#[derive(Debug)]
+pub(super) struct Stages {
+    pub sampler: SamplerState,
+    pub decoder: DecoderState,
+    pub prompt: PromptContext,
+    pub negative: Option<PromptContext>,
+    /// `[tokens, d_model]`: the prompt's embedding rows.
+    pub embeddings: Tensor,
+    pub text: Recording,
+    pub context: Recording,
+    pub step: Recording,
+}
+
+impl Stages {
+    /// For prompts of so many tokens, the negative one's second.
+    pub fn new(architecture: &Architecture, clip: &Clip, tokens: [usize; 2]) -> Result<Self> {
+        let sampler = SamplerState::new(architecture, clip)?;
+        let [prompt, negative] =
+            tokens.map(|tokens| architecture.transformer.prompt_context(tokens, clip.max_tokens));
+        let negative = clip.guided().then_some(negative);
+        let [tokens, _] = tokens;
+        let width = architecture.configs.text_encoder.d_model;
+        let embeddings = Tensor::resident(DType::F32, &[tokens, width]);
+        Ok(Self {
+            text: text(architecture, &embeddings, &prompt)?,
+            context: context(architecture, &prompt)?,
+            step: step(architecture, &sampler, &prompt, negative.as_ref())?,
+            decoder: DecoderState::new(architecture, clip),
+            sampler,
+            prompt,
+            negative,
+            embeddings,
+        })
+    }
+
+    /// The decoding of a clip's first latent frame, or of a later one.
+    pub fn decode(&self, architecture: &Architecture, first: bool) -> Result<Recording> {
+        decode(architecture, &self.sampler.latents, &self.decoder, first)
+    }
+}
+
 /// The prompt's embedding rows `[tokens, d_model]` to the rows of `context`.
 pub(super) fn text(
     architecture: &Architecture,
