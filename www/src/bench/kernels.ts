@@ -5,17 +5,11 @@
 import { withSubgroups } from "../subgroups.js";
 import init, { Bench, type BenchHeader, type BenchReport, CancelFlag } from "../wasm-bench/kinetoscope.js";
 import { number, spread } from "./numbers.js";
-import type { Asked, Message, WorkerScope } from "./report.js";
+import { type Asked, type Message, answer } from "./report.js";
 
 const COLUMNS = ["Case", "ms", "GFLOP/s", "% of the f32 peak", "Largest difference", "Dispatches", "Kernels"];
 
-const scope = globalThis as unknown as WorkerScope;
-
-scope.onmessage = ({ data }) => {
-  run(data, (message) => scope.postMessage(message)).catch((error: unknown) =>
-    scope.postMessage({ type: "error", reason: error instanceof Error ? error.message : String(error) }),
-  );
-};
+answer(run);
 
 async function run({ suite, only, seconds }: Asked, tell: (message: Message) => void): Promise<void> {
   await init();

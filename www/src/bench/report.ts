@@ -74,7 +74,18 @@ export type Message =
   | { readonly type: "error"; readonly reason: string };
 
 /** The part of a worker's scope that is used; the DOM's types describe a window instead. */
-export interface WorkerScope {
+interface WorkerScope {
   postMessage(message: Message): void;
   onmessage: ((event: MessageEvent<Asked>) => void) | null;
+}
+
+/** Has a worker run what the page asks for. */
+export function answer(run: (asked: Asked, tell: (message: Message) => void) => Promise<void>): void {
+  const scope = globalThis as unknown as WorkerScope;
+  const tell = (message: Message): void => scope.postMessage(message);
+  scope.onmessage = ({ data }) => {
+    run(data, tell).catch((error: unknown) =>
+      tell({ type: "error", reason: error instanceof Error ? error.message : String(error) }),
+    );
+  };
 }

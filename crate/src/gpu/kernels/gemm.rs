@@ -59,13 +59,16 @@ impl Family {
     /// The family for a product of this size.
     pub(super) fn choose(rows: usize, columns: usize, limits: &Limits) -> Self {
         let tiles = rows.div_ceil(128) * columns.div_ceil(64);
-        match () {
-            _ if rows <= SKINNY_ROWS => Self::Skinny,
-            _ if limits.barrier_free && limits.quads => Self::Quad,
-            _ if limits.barrier_free => Self::Direct,
-            _ if tiles < limits.tiles.few => Self::Small,
-            _ if limits.tiles.wide => Self::Wide,
-            _ => Self::Tiled,
+        if rows <= SKINNY_ROWS {
+            Self::Skinny
+        } else if limits.barrier_free {
+            if limits.quads { Self::Quad } else { Self::Direct }
+        } else if tiles < limits.tiles.few {
+            Self::Small
+        } else if limits.tiles.wide {
+            Self::Wide
+        } else {
+            Self::Tiled
         }
     }
 
