@@ -3,21 +3,16 @@
  * `parts`, a record a model under `models`. What has its final name is whole: it is written elsewhere, flushed, and
  * then moved. Web Locks keep tabs out of each other's way, and fall with the tab that held them.
  */
+import { Flusher } from "./flusher.js";
+import {
+  type StoreFolders,
+  type SyncAccessHandle,
+  type WorkerFileHandle,
+  openSync,
+  remove,
+  storeFolders,
+} from "./folders.js";
 import { type ChunkStore, type PartialChunk, type StoredRecord, isKey, isRecord } from "./store.js";
-
-/** What workers have, and the DOM's types leave out. */
-interface SyncAccessHandle {
-  read(into: Uint8Array<ArrayBuffer>, options: { at: number }): number;
-  write(bytes: Uint8Array<ArrayBuffer>, options: { at: number }): number;
-  getSize(): number;
-  truncate(size: number): void;
-  flush(): void;
-  close(): void;
-}
-interface WorkerFileHandle extends FileSystemFileHandle {
-  createSyncAccessHandle(options?: { mode: "read-only" }): Promise<SyncAccessHandle>;
-  move(folder: FileSystemDirectoryHandle, name: string): Promise<void>;
-}
 
 /** A disk that keeps no more; `full` where the browser says that there is no room. */
 export interface StoreFailure {
@@ -27,10 +22,6 @@ export interface StoreFailure {
 
 const RECORDS_LOCK = "kinetoscope records";
 
-/** A worker that has just ended may still hold its files for a moment. */
-const HANDLE_TRIES = 5;
-const HANDLE_WAIT_MS = 20;
-
 export class OpfsStore implements ChunkStore {
   readonly #chunks: FileSystemDirectoryHandle;
   readonly #parts: FileSystemDirectoryHandle;
@@ -38,15 +29,10 @@ export class OpfsStore implements ChunkStore {
   readonly #onFailure: (failure: StoreFailure) => void;
   #keeps = true;
 
-  private constructor(
-    chunks: FileSystemDirectoryHandle,
-    parts: FileSystemDirectoryHandle,
-    models: FileSystemDirectoryHandle,
-    onFailure: (failure: StoreFailure) => void,
-  ) {
-    this.#chunks = chunks;
-    this.#parts = parts;
-    this.#models = models;
+  private constructor(folders: StoreFolders, onFailure: (failure: StoreFailure) => void) {
+    this.#chunks = folders.chunks;
+    this.#parts = folders.parts;
+    this.#models = folders.models;
     this.#onFailure = onFailure;
   }
 
@@ -64,14 +50,7 @@ export class OpfsStore implements ChunkStore {
     onFailure: (failure: StoreFailure) => void = () => undefined,
   ): Promise<OpfsStore | undefined> {
     try {
-      const root = await navigator.storage.getDirectory();
-      const folder = await root.getDirectoryHandle("kinetoscope", { create: true });
-      const [chunks, parts, models] = await Promise.all(
-        ["chunks", "parts", "models"].map((name) => folder.getDirectoryHandle(name, { create: true })),
-      );
-      return chunks && parts && models && "locks" in navigator
-        ? new OpfsStore(chunks, parts, models, onFailure)
-        : undefined;
+      return "locks" in navigator ? new OpfsStore(await storeFolders(), onFailure) : undefined;
     } catch {
       return undefined;
     }
@@ -215,8 +194,7 @@ export class OpfsStore implements ChunkStore {
   }
 
   async #writeRecord(id: string, text: string): Promise<void> {
-    const handle = (await this.#parts.getFileHandle(`${id}.json`, { create: true })) as WorkerFileHandle;
-    const file = await openSync(handle);
+    const { handle, file } = await openSync(this.#parts, `${id}.json`);
     try {
       file.truncate(0);
       writeAll(file, new TextEncoder().encode(text), 0);
@@ -232,9 +210,9 @@ export class OpfsStore implements ChunkStore {
       return undefined;
     }
     try {
-      const handle = (await this.#parts.getFileHandle(key, { create: true })) as WorkerFileHandle;
-      return new OpfsPart(await openSync(handle), {
-        move: () => handle.move(this.#chunks, key),
+      const { file } = await openSync(this.#parts, key);
+      return new OpfsPart(file, {
+        finish: () => Flusher.flush(key),
         remove: () => remove(this.#parts, key),
         failed: (thrown) => this.#fail(thrown),
       });
@@ -256,11 +234,11 @@ export class OpfsStore implements ChunkStore {
 
 class OpfsPart implements PartialChunk {
   #file: SyncAccessHandle | undefined;
-  readonly #then: { move(): Promise<void>; remove(): Promise<void>; failed(thrown: unknown): void };
+  readonly #then: { finish(): Promise<void>; remove(): Promise<void>; failed(thrown: unknown): void };
 
   constructor(
     file: SyncAccessHandle,
-    then: { move(): Promise<void>; remove(): Promise<void>; failed(thrown: unknown): void },
+    then: { finish(): Promise<void>; remove(): Promise<void>; failed(thrown: unknown): void },
   ) {
     this.#file = file;
     this.#then = then;
@@ -289,13 +267,12 @@ class OpfsPart implements PartialChunk {
   }
 
   async finish(): Promise<void> {
-    this.#try((file) => file.flush());
     if (!this.#file) {
       return;
     }
     this.close();
     try {
-      await this.#then.move();
+      await this.#then.finish();
     } catch (thrown) {
       this.#then.failed(thrown);
     }
@@ -317,23 +294,6 @@ class OpfsPart implements PartialChunk {
       this.close();
       void this.#then.remove();
       this.#then.failed(thrown);
-    }
-  }
-}
-
-async function openSync(handle: WorkerFileHandle): Promise<SyncAccessHandle> {
-  for (let tried = 1; ; tried++) {
-    try {
-      return await handle.createSyncAccessHandle();
-    } catch (thrown) {
-      if (
-        tried === HANDLE_TRIES ||
-        !(thrown instanceof Error) ||
-        thrown.name !== "NoModificationAllowedError"
-      ) {
-        throw thrown;
-      }
-      await new Promise((resolve) => setTimeout(resolve, HANDLE_WAIT_MS * 2 ** tried));
     }
   }
 }
@@ -377,11 +337,6 @@ async function readRecord(
   } catch {
     return undefined;
   }
-}
-
-/** Fails only for what is not there, or what another tab is just writing; the next removal finds that. */
-async function remove(folder: FileSystemDirectoryHandle, name: string): Promise<void> {
-  await folder.removeEntry(name).catch(() => undefined);
 }
 
 async function isThere(folder: FileSystemDirectoryHandle, name: string): Promise<boolean> {
