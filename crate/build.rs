@@ -61,11 +61,12 @@ fn table(shaders: &Path) -> Result<String, Vec<String>> {
         let line = line.split('#').next().unwrap_or_default().trim();
         let mut words = line.split_whitespace();
         let Some(shader) = words.next() else { continue };
-        if reflections.iter().any(|r: &Reflection| r.shader == shader) {
-            faults.push(format!("shaders/permutations:{}: {shader} is listed twice", index + 1));
-            continue;
-        }
         for flags in permutations(words) {
+            if reflections.iter().any(|r: &Reflection| r.shader == shader && r.flags == flags) {
+                let flags = flags.join(" ");
+                faults.push(format!("shaders/permutations:{}: {shader} {flags} is listed twice", index + 1));
+                continue;
+            }
             match reflect(&find, shader, &flags) {
                 Ok(reflection) => reflections.push(reflection),
                 Err(fault) => {

@@ -86,16 +86,22 @@ fn main(
     if row >= params.rows {
         return;
     }
-    for (var i = lane; i < params.columns; i += LANES) {
+    let target_row = base(2u) + row * params.head_dim;
+    //#if ROPE
+    for (var i = lane * 2u; i < params.columns; i += LANES * 2u) {
         let j = params.first_column + i;
         let channel = i % params.head_dim;
-        var y = normalised(start, j, factor);
-        //#if ROPE
-        let at = base(4u) + angle(params.first_row + row, channel & ~1u);
-        let partner = normalised(start, j ^ 1u, factor);
-        // (a, b) becomes (a cos - b sin, b cos + a sin).
-        y = y * table[at] + select(-partner, partner, channel % 2u == 1u) * table[at + 1u];
-        //#endif
-        out[base(2u) + i / params.head_dim * params.head_stride + row * params.head_dim + channel] = y;
+        let at = base(4u) + angle(params.first_row + row, channel);
+        let pair = vec2<f32>(normalised(start, j, factor), normalised(start, j + 1u, factor));
+        let turn = vec2<f32>(table[at], table[at + 1u]);
+        let o = target_row + i / params.head_dim * params.head_stride + channel;
+        out[o] = pair.x * turn.x - pair.y * turn.y;
+        out[o + 1u] = pair.y * turn.x + pair.x * turn.y;
     }
+    //#else
+    for (var i = lane; i < params.columns; i += LANES) {
+        let y = normalised(start, params.first_column + i, factor);
+        out[target_row + i / params.head_dim * params.head_stride + i % params.head_dim] = y;
+    }
+    //#endif
 }

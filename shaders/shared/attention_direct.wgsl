@@ -2,12 +2,17 @@
 //   adapters. The sums stay in out, in the cache of the core that writes them: every head size runs with the same few
 //   registers, and 16 keys cost as many loads as an 8 x 8 tile of a matrix product. With QUAD four neighbours work on
 //   16 queries of a head, and each loads four of the 16 keys for all: a software adapter reads storage lane by lane,
-//   which costs more than the arithmetic.
+//   which costs more than the arithmetic. With LONG too they take 32 keys at a time: queries and sums are read half as
+//   often.
 // Layouts: as attention.wgsl. With QUAD invocations 4 i to 4 i + 3 of a workgroup are a quad (quad_probe.wgsl).
 // Grid: one workgroup for 8 blocks of four queries (QUAD: 2 of 16), queries innermost, folded.
 // Workgroup: no memory.
 
+//#if LONG
+const BLOCK_KEYS = 32u;
+//#else
 const BLOCK_KEYS = 16u;
+//#endif
 
 // Rows of four consecutive keys, in vectors.
 fn key_rows(head: u32, key: u32) -> vec4<u32> {
@@ -96,7 +101,11 @@ fn main(
     var weight = vec4<f32>();
     for (var key = 0u; key < params.keys; key += BLOCK_KEYS) {
         //#if QUAD
-        let own_rows = key_rows(head, key + thread % 4u * 4u);
+        let own_key = key + thread % 4u * 4u;
+        let own_rows = key_rows(head, own_key);
+        //#if LONG
+        let more_rows = key_rows(head, own_key + 16u);
+        //#endif
         //#else
         let rows0 = key_rows(head, key);
         let rows1 = key_rows(head, key + 4u);
@@ -110,6 +119,12 @@ fn main(
         var s1 = mat4x4<f32>();
         var s2 = mat4x4<f32>();
         var s3 = mat4x4<f32>();
+        //#if LONG
+        var s4 = mat4x4<f32>();
+        var s5 = mat4x4<f32>();
+        var s6 = mat4x4<f32>();
+        var s7 = mat4x4<f32>();
+        //#endif
         for (var c = 0u; c < params.vectors; c++) {
             let queries = mat4x4<f32>(q[q0 + c], q[q1 + c], q[q2 + c], q[q3 + c]);
             //#if QUAD
@@ -118,6 +133,13 @@ fn main(
             s1 += from1(own_keys) * queries;
             s2 += from2(own_keys) * queries;
             s3 += from3(own_keys) * queries;
+            //#if LONG
+            let more_keys = load_keys(more_rows, base_k + c);
+            s4 += from0(more_keys) * queries;
+            s5 += from1(more_keys) * queries;
+            s6 += from2(more_keys) * queries;
+            s7 += from3(more_keys) * queries;
+            //#endif
             //#else
             s0 += load_keys(rows0, base_k + c) * queries;
             s1 += load_keys(rows1, base_k + c) * queries;
@@ -129,31 +151,63 @@ fn main(
         s1 *= params.scale;
         s2 *= params.scale;
         s3 *= params.scale;
+        //#if LONG
+        s4 *= params.scale;
+        s5 *= params.scale;
+        s6 *= params.scale;
+        s7 *= params.scale;
+        //#endif
         if params.has_bias != 0u {
             s0 += biases(head, query, key);
             s1 += biases(head, query, key + 4u);
             s2 += biases(head, query, key + 8u);
             s3 += biases(head, query, key + 12u);
+            //#if LONG
+            s4 += biases(head, query, key + 16u);
+            s5 += biases(head, query, key + 20u);
+            s6 += biases(head, query, key + 24u);
+            s7 += biases(head, query, key + 28u);
+            //#endif
         }
         if key + BLOCK_KEYS >= params.keys {
             s0 = end(key, s0);
             s1 = end(key + 4u, s1);
             s2 = end(key + 8u, s2);
             s3 = end(key + 12u, s3);
+            //#if LONG
+            s4 = end(key + 16u, s4);
+            s5 = end(key + 20u, s5);
+            s6 = end(key + 24u, s6);
+            s7 = end(key + 28u, s7);
+            //#endif
         }
 
         let last_most = most;
-        let block_most = vec4<f32>(
+        var block_most = vec4<f32>(
             largest(s0[0], s1[0], s2[0], s3[0]),
             largest(s0[1], s1[1], s2[1], s3[1]),
             largest(s0[2], s1[2], s2[2], s3[2]),
             largest(s0[3], s1[3], s2[3], s3[3]),
         );
+        //#if LONG
+        block_most = max(block_most, vec4<f32>(
+            largest(s4[0], s5[0], s6[0], s7[0]),
+            largest(s4[1], s5[1], s6[1], s7[1]),
+            largest(s4[2], s5[2], s6[2], s7[2]),
+            largest(s4[3], s5[3], s6[3], s7[3]),
+        ));
+        //#endif
         most = max(most, block_most);
         s0 = weights(s0, most);
         s1 = weights(s1, most);
         s2 = weights(s2, most);
         s3 = weights(s3, most);
+        //#if LONG
+        s4 = weights(s4, most);
+        s5 = weights(s5, most);
+        s6 = weights(s6, most);
+        s7 = weights(s7, most);
+        //#endif
         var keep = exp2(last_most - most);
         weight = weight * keep + vec4<f32>(
             total(s0[0], s1[0], s2[0], s3[0]),
@@ -161,6 +215,14 @@ fn main(
             total(s0[2], s1[2], s2[2], s3[2]),
             total(s0[3], s1[3], s2[3], s3[3]),
         );
+        //#if LONG
+        weight += vec4<f32>(
+            total(s4[0], s5[0], s6[0], s7[0]),
+            total(s4[1], s5[1], s6[1], s7[1]),
+            total(s4[2], s5[2], s6[2], s7[2]),
+            total(s4[3], s5[3], s6[3], s7[3]),
+        );
+        //#endif
         if key + BLOCK_KEYS >= params.keys {
             // The sums end here: divide on the way.
             let factor = 1.0 / weight;
@@ -169,6 +231,12 @@ fn main(
             s1 = scaled(s1, factor);
             s2 = scaled(s2, factor);
             s3 = scaled(s3, factor);
+            //#if LONG
+            s4 = scaled(s4, factor);
+            s5 = scaled(s5, factor);
+            s6 = scaled(s6, factor);
+            s7 = scaled(s7, factor);
+            //#endif
         }
 
         let base_v = base(3u) / 4u;
@@ -179,6 +247,13 @@ fn main(
             sum += from1(own_values) * s1;
             sum += from2(own_values) * s2;
             sum += from3(own_values) * s3;
+            //#if LONG
+            let more_values = load_values(more_rows, base_v + c);
+            sum += from0(more_values) * s4;
+            sum += from1(more_values) * s5;
+            sum += from2(more_values) * s6;
+            sum += from3(more_values) * s7;
+            //#endif
             //#else
             var sum = load_values(rows0, base_v + c) * s0;
             sum += load_values(rows1, base_v + c) * s1;

@@ -1,12 +1,13 @@
 // Formula: sum(a), max(a) over the lanes of a row; rows and lanes of an invocation.
-// Layouts: 8 rows of 32 lanes a workgroup; with SERIAL 64 rows of one lane, which needs no barrier.
+// Layouts: 8 rows a workgroup, of 32 lanes each; with SERIAL of one lane, which needs no barrier.
 // Grid: ceil(rows / ROWS) workgroups, folded.
 // Workgroup: 1,024 bytes; with SERIAL none.
 
 //#include "shared/grid.wgsl"
 
+const ROWS = 8u;
+
 //#if SERIAL
-const ROWS = 64u;
 const LANES = 1u;
 
 fn row_sum(thread: u32, a: f32) -> f32 {
@@ -17,7 +18,6 @@ fn row_max(thread: u32, a: f32) -> f32 {
     return a;
 }
 //#else
-const ROWS = 8u;
 const LANES = 32u;
 
 var<workgroup> lanes: array<f32, 256>;

@@ -6,8 +6,7 @@ use crate::ops::Heads;
 pub(super) fn lower(op: &Heads, limits: &Limits) -> Result<Vec<Dispatch>> {
     let [heads, tokens, d] = op.out.dims("heads", "out")?;
     let width = heads * d;
-    let (workgroup_rows, serial) = row_kernel(limits);
-    let flags = [op.norm.as_ref().map(|_| "NORM"), op.rope.as_ref().map(|_| "ROPE"), serial];
+    let flags = [op.norm.as_ref().map(|_| "NORM"), op.rope.as_ref().map(|_| "ROPE"), serial(limits)];
     let kernel = Kernel::new("heads", flags.into_iter().flatten());
     // A group of heads is bound from its first head's first row to its last head's last row; a single head only from row
     // to row of the slab, which always fits.
@@ -31,7 +30,7 @@ pub(super) fn lower(op: &Heads, limits: &Limits) -> Result<Vec<Dispatch>> {
             }
             dispatches.push(Dispatch {
                 kernel: kernel.clone(),
-                grid: limits.fold(rows.len().div_ceil(workgroup_rows))?,
+                grid: limits.fold(rows.len().div_ceil(ROWS))?,
                 params,
                 flops: 8 * (rows.len() * width) as u64,
                 bindings,

@@ -114,9 +114,12 @@ fn element_grid(elements: usize, limits: &Limits) -> Result<[u32; 3]> {
     limits.fold(elements.div_ceil(ELEMENT_WORKGROUP))
 }
 
-/// How many rows a workgroup of `shared/rows.wgsl` takes, and the flag that chooses the variant.
-fn row_kernel(limits: &Limits) -> (usize, Option<&'static str>) {
-    if limits.barrier_free { (64, Some("SERIAL")) } else { (8, None) }
+/// Rows of a workgroup of `shared/rows.wgsl`.
+const ROWS: usize = 8;
+
+/// The flag that chooses the variant of `shared/rows.wgsl`.
+fn serial(limits: &Limits) -> Option<&'static str> {
+    limits.barrier_free.then_some("SERIAL")
 }
 
 /// Rows of `width` elements that one dispatch of a row kernel may take.

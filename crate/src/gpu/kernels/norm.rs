@@ -5,7 +5,6 @@ use crate::ops::{Affine, Modulation, Norm, NormKind};
 
 pub(super) fn lower(op: &Norm, limits: &Limits) -> Result<Vec<Dispatch>> {
     let [m, c] = op.x.dims("norm", "x")?;
-    let (workgroup_rows, serial) = row_kernel(limits);
     let (kind, eps) = match op.kind {
         NormKind::Layer { eps } => ("LAYER", eps),
         NormKind::Rms { eps } => ("RMS", eps),
@@ -25,7 +24,7 @@ pub(super) fn lower(op: &Norm, limits: &Limits) -> Result<Vec<Dispatch>> {
         }
     }
     flags.extend(op.silu.then_some("SILU"));
-    flags.extend(serial);
+    flags.extend(serial(limits));
     pieces(m, most)
         .map(|rows| {
             let mut bindings = vec![
@@ -56,7 +55,7 @@ pub(super) fn lower(op: &Norm, limits: &Limits) -> Result<Vec<Dispatch>> {
             }
             Ok(Dispatch {
                 kernel: Kernel::new("norm", flags.iter().copied()),
-                grid: limits.fold(rows.len().div_ceil(workgroup_rows))?,
+                grid: limits.fold(rows.len().div_ceil(ROWS))?,
                 params,
                 flops: 8 * (rows.len() * c) as u64,
                 bindings,

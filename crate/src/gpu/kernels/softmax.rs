@@ -5,14 +5,13 @@ use crate::ops::Softmax;
 
 pub(super) fn lower(op: &Softmax, limits: &Limits) -> Result<Vec<Dispatch>> {
     let [m, n] = op.x.dims("softmax", "x")?;
-    let (workgroup_rows, serial) = row_kernel(limits);
     pieces(m, most_rows("softmax", n, limits)?)
         .map(|rows| {
             let mut params = words([rows.len(), n])?;
             params.push(op.scale.to_bits());
             Ok(Dispatch {
-                kernel: Kernel::new("softmax", serial),
-                grid: limits.fold(rows.len().div_ceil(workgroup_rows))?,
+                kernel: Kernel::new("softmax", serial(limits)),
+                grid: limits.fold(rows.len().div_ceil(ROWS))?,
                 params,
                 flops: 16 * (rows.len() * n) as u64,
                 bindings: vec![
