@@ -190,12 +190,13 @@ fn main(
             largest(s0[3], s1[3], s2[3], s3[3]),
         );
         //#if LONG
-        block_most = max(block_most, vec4<f32>(
+        let more_most = vec4<f32>(
             largest(s4[0], s5[0], s6[0], s7[0]),
             largest(s4[1], s5[1], s6[1], s7[1]),
             largest(s4[2], s5[2], s6[2], s7[2]),
             largest(s4[3], s5[3], s6[3], s7[3]),
-        ));
+        );
+        block_most = max(block_most, more_most);
         //#endif
         most = max(most, block_most);
         s0 = weights(s0, most);
