@@ -192,9 +192,15 @@ impl Gpu {
         submission: wgpu::SubmissionIndex,
         receiver: impl Future<Output = std::result::Result<T, oneshot::Canceled>>,
     ) -> Result<T> {
+        self.poll_until(submission)?;
+        receiver.await.map_err(|_| self.fault(&"the device dropped its work"))
+    }
+
+    /// Natively returns when the device has done a submission; in a browser at once.
+    pub(super) fn poll_until(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
         let poll = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
         self.device.poll(poll).map_err(|error| self.fault(&error))?;
-        receiver.await.map_err(|_| self.fault(&"the device dropped its work"))
+        Ok(())
     }
 }
 
