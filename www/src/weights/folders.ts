@@ -37,12 +37,13 @@ export async function storeFolders(): Promise<StoreFolders> {
   return { chunks, parts, models };
 }
 
-/** Opens a file to be written, which is made where there is none. */
+/** Opens a file to be written. */
 export async function openSync(
   folder: FileSystemDirectoryHandle,
   name: string,
+  options: FileSystemGetFileOptions,
 ): Promise<{ handle: WorkerFileHandle; file: SyncAccessHandle }> {
-  const handle = (await folder.getFileHandle(name, { create: true })) as WorkerFileHandle;
+  const handle = (await folder.getFileHandle(name, options)) as WorkerFileHandle;
   for (let tried = 1; ; tried++) {
     try {
       return { handle, file: await handle.createSyncAccessHandle() };

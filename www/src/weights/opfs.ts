@@ -194,7 +194,7 @@ export class OpfsStore implements ChunkStore {
   }
 
   async #writeRecord(id: string, text: string): Promise<void> {
-    const { handle, file } = await openSync(this.#parts, `${id}.json`);
+    const { handle, file } = await openSync(this.#parts, `${id}.json`, { create: true });
     try {
       file.truncate(0);
       writeAll(file, new TextEncoder().encode(text), 0);
@@ -210,7 +210,7 @@ export class OpfsStore implements ChunkStore {
       return undefined;
     }
     try {
-      const { file } = await openSync(this.#parts, key);
+      const { file } = await openSync(this.#parts, key, { create: true });
       return new OpfsPart(file, {
         finish: () => Flusher.flush(key),
         remove: () => remove(this.#parts, key),
