@@ -75,7 +75,7 @@ function worker() {
         while (next < length) {
           const start = next;
           next = Math.min(start + SPAN, length);
-          await source.read("weights", start, next);
+          source.giveBack(await source.read("weights", start, next));
         }
       };
       await Promise.all([read(), read(), read()]);

@@ -31,6 +31,8 @@ export interface WasmSource {
   size(path: string): Promise<number>;
   /** Exactly `end - start` bytes. A few are asked for at once, in the order of the file. */
   read(path: string, start: number, end: number): Promise<Uint8Array>;
+  /** What `read` gave was copied: its memory may be used for the next. */
+  giveBack?(bytes: Uint8Array): void;
   /** Told the spans that are read next, in that order; again whenever weights come back to the device. */
   plan?(spans: WasmSpan[]): void;
   /** Brings a span into the browser's storage, if it is not read from there already; nothing of it is wanted yet. */
@@ -40,7 +42,7 @@ export interface WasmSource {
 
 #[wasm_bindgen]
 extern "C" {
-    /// A JavaScript object with `size`, `read` and perhaps `plan`.
+    /// A JavaScript object with `size`, `read` and perhaps more.
     #[wasm_bindgen(typescript_type = "WasmSource")]
     #[derive(Debug, Clone)]
     pub type WasmSource;
@@ -50,6 +52,9 @@ extern "C" {
 
     #[wasm_bindgen(method, catch)]
     fn read(this: &WasmSource, path: &str, start: f64, end: f64) -> std::result::Result<JsValue, JsValue>;
+
+    #[wasm_bindgen(method, catch, js_name = giveBack)]
+    fn give_back(this: &WasmSource, bytes: &Uint8Array) -> std::result::Result<(), JsValue>;
 
     #[wasm_bindgen(method, catch)]
     fn fetch(this: &WasmSource, path: &str, start: f64, end: f64) -> std::result::Result<JsValue, JsValue>;
@@ -109,6 +114,9 @@ impl JsSource {
         }
         bytes.resize(length, 0);
         array.copy_to(&mut bytes);
+        if self.has("giveBack") {
+            self.files.give_back(&array).map_err(|thrown| from_source(&thrown, path, range.end))?;
+        }
         Ok(bytes)
     }
 }

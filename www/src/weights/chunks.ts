@@ -1,6 +1,7 @@
 /** Files read by whole chunks of a fixed grid: from the store where they are kept, else from the host. */
 import { fileTruncated, hashMismatch } from "./failures.js";
 import type { HttpFile, Range } from "./http.js";
+import { ChunkMemory } from "./memory.js";
 import { type ChunkStore, type PartialChunk, chunkLength, sha256 } from "./store.js";
 import type { Traffic } from "./traffic.js";
 
@@ -37,8 +38,12 @@ export interface ChunkLayout {
   chunk(index: number): Chunk;
 }
 
-/** Brings single chunks. Shared by the files of a source, so that all of them together stay in bounds. */
+/**
+ * Brings single chunks. Shared by the files of a source, so that all of them together stay in bounds. Whoever is given a
+ * chunk holds its memory, and drops it when done.
+ */
 export class ChunkReader {
+  readonly memory = new ChunkMemory();
   readonly #store: ChunkStore | undefined;
   readonly #traffic: Traffic;
   readonly #signal: AbortSignal;
@@ -62,15 +67,21 @@ export class ChunkReader {
   /** The chunk, if it is on this device. */
   async kept(path: string, chunk: Chunk): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const recent = this.#recent.get(nameOf(path, chunk));
-    if (recent || chunk.key === undefined) {
+    if (recent) {
+      this.memory.hold(recent);
       return recent;
     }
-    const stored = await this.#store?.read(chunk.key, chunk.bytes);
-    if (stored) {
-      this.#traffic.add(stored.length, "cache");
-      this.#remember(path, chunk, stored);
+    if (chunk.key === undefined || !this.#store) {
+      return undefined;
     }
-    return stored;
+    const bytes = this.memory.take(chunk.bytes);
+    if (!(await this.#store.read(chunk.key, bytes))) {
+      this.memory.drop(bytes);
+      return undefined;
+    }
+    this.#traffic.add(bytes.length, "cache");
+    this.#remember(path, chunk, bytes);
+    return bytes;
   }
 
   /** Whether the chunk is in the store. */
@@ -117,6 +128,7 @@ export class ChunkReader {
   release(): void {
     this.#recent.clear();
     this.#recentBytes = 0;
+    this.memory.release();
   }
 
   async #bring(path: string, chunk: Chunk, arrived: (bytes: Uint8Array<ArrayBuffer>) => void): Promise<void> {
@@ -136,7 +148,8 @@ export class ChunkReader {
 
   async #fetch(path: string, chunk: Chunk, part: PartialChunk | undefined): Promise<Uint8Array<ArrayBuffer>> {
     const { remote, start } = chunk;
-    const bytes = new Uint8Array(chunk.bytes);
+    // Where it fails, what still comes may go into this memory: it is not dropped then.
+    const bytes = this.memory.take(chunk.bytes);
     let filled = part?.read(bytes) ?? 0;
     let written = filled;
     this.#traffic.add(filled, "cache");
@@ -179,14 +192,16 @@ export class ChunkReader {
     if (this.#recent.has(name)) {
       return;
     }
+    this.memory.hold(bytes);
     this.#recent.set(name, bytes);
     this.#recentBytes += bytes.length;
-    for (const [oldest, { length }] of this.#recent) {
+    for (const [first, oldest] of this.#recent) {
       if (this.#recentBytes <= RECENT_BYTES) {
         break;
       }
-      this.#recent.delete(oldest);
-      this.#recentBytes -= length;
+      this.#recent.delete(first);
+      this.#recentBytes -= oldest.length;
+      this.memory.drop(oldest);
     }
   }
 
@@ -209,11 +224,17 @@ export class ChunkReader {
   }
 }
 
+/** A chunk on its way, and how many reads wait for it. */
+interface Coming {
+  readonly chunk: Promise<Uint8Array<ArrayBuffer>>;
+  readers: number;
+}
+
 /** Reads spans of one file. */
 export class ChunkedFile {
   readonly #layout: ChunkLayout;
   readonly #reader: ChunkReader;
-  readonly #coming = new Map<number, Promise<Uint8Array<ArrayBuffer>>>();
+  readonly #coming = new Map<number, Coming>();
   /** What is going to be read. */
   #planned: readonly Range[] = [];
   /** Whether anything ever was. */
@@ -248,11 +269,12 @@ export class ChunkedFile {
     for (let index = Math.floor(start / chunkBytes); index * chunkBytes < end; index++) {
       const chunk = this.#layout.chunk(index);
       if (chunk.key !== undefined && !(await this.#reader.isStored(chunk))) {
-        await this.#chunk(index);
+        this.#reader.memory.drop(await this.#chunk(index));
       }
     }
   }
 
+  /** Bytes that the caller holds. */
   async read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
     const { path, bytes, chunkBytes } = this.#layout;
     if (end > bytes) {
@@ -268,7 +290,7 @@ export class ChunkedFile {
       this.#bringAhead(last);
       return (await chunk).subarray(within.start, within.end);
     }
-    const span = new Uint8Array(end - start);
+    const span = this.#reader.memory.take(end - start);
     let next = first;
     const copyChunks = async (): Promise<void> => {
       while (next <= last) {
@@ -276,6 +298,7 @@ export class ChunkedFile {
         const at = index * chunkBytes;
         const chunk = await this.#chunk(index);
         span.set(chunk.subarray(Math.max(start - at, 0), end - at), Math.max(at - start, 0));
+        this.#reader.memory.drop(chunk);
       }
     };
     // Without a store the chunks of a read come before those of the next one, as a host without ranges sends them.
@@ -289,11 +312,21 @@ export class ChunkedFile {
   }
 
   async #chunk(index: number): Promise<Uint8Array<ArrayBuffer>> {
+    const coming = this.#begin(index);
+    coming.readers += 1;
     try {
-      return await this.#begin(index);
+      const chunk = await coming.chunk;
+      // Held once for whoever brought it, which the last of those who waited takes over.
+      if (coming.readers > 1) {
+        this.#reader.memory.hold(chunk);
+      }
+      return chunk;
     } finally {
+      coming.readers -= 1;
       // A failure too was of this read: the next one tries anew.
-      this.#coming.delete(index);
+      if (this.#coming.get(index) === coming) {
+        this.#coming.delete(index);
+      }
     }
   }
 
@@ -303,18 +336,18 @@ export class ChunkedFile {
     for (let index = last + 1; index <= last + CHUNKS_AHEAD && index * chunkBytes < bytes; index++) {
       const chunk = { start: index * chunkBytes, end: (index + 1) * chunkBytes };
       if (this.#isPlanned(chunk)) {
-        this.#begin(index).catch(() => undefined);
+        this.#begin(index).chunk.catch(() => undefined);
       }
     }
   }
 
-  #begin(index: number): Promise<Uint8Array<ArrayBuffer>> {
+  #begin(index: number): Coming {
     let coming = this.#coming.get(index);
     if (!coming) {
-      coming = this.#bring(this.#layout.chunk(index), this.#turn);
+      coming = { chunk: this.#bring(this.#layout.chunk(index), this.#turn), readers: 0 };
       this.#coming.set(index, coming);
       // Without their values: the last promise would hold every chunk there ever was.
-      this.#turn = Promise.allSettled([this.#turn, coming]).then(() => undefined);
+      this.#turn = Promise.allSettled([this.#turn, coming.chunk]).then(() => undefined);
     }
     return coming;
   }
@@ -340,9 +373,8 @@ export class ChunkedFile {
     }
     for (let before = index - Math.floor((start - remote.streamsAt) / chunkBytes); before < index; before++) {
       const passing = this.#layout.chunk(before);
-      if (!(await this.#reader.kept(path, passing))) {
-        await this.#reader.download(path, passing);
-      }
+      const chunk = (await this.#reader.kept(path, passing)) ?? (await this.#reader.download(path, passing));
+      this.#reader.memory.drop(chunk);
     }
   }
 

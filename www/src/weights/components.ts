@@ -32,6 +32,11 @@ export class ComponentSource implements ByteSource {
     return source.read(inside, start, end);
   }
 
+  giveBack(bytes: Uint8Array<ArrayBuffer>): void {
+    // Each knows what is its own.
+    this.#all().forEach((source) => source.giveBack(bytes));
+  }
+
   async fetch(path: string, start: number, end: number): Promise<void> {
     const { source, inside } = await this.#find(path);
     return source.fetch(inside, start, end);

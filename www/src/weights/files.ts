@@ -21,6 +21,8 @@ abstract class LocalSource implements ByteSource {
     return bytes;
   }
 
+  giveBack(): void {}
+
   async fetch(): Promise<void> {}
 
   plan(): void {}

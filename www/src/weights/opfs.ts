@@ -65,17 +65,17 @@ export class OpfsStore implements ChunkStore {
     }
   }
 
-  async read(key: string, bytes: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async read(key: string, into: Uint8Array<ArrayBuffer>): Promise<boolean> {
     try {
       const handle = (await this.#chunks.getFileHandle(key)) as WorkerFileHandle;
-      const chunk = (await readSync(handle, bytes)) ?? (await readBlob(handle, bytes));
-      if (!chunk) {
+      const whole = (await readSync(handle, into)) || (await readBlob(handle, into));
+      if (!whole) {
         // One of another length is damaged: it is fetched anew.
         await remove(this.#chunks, key);
       }
-      return chunk;
+      return whole;
     } catch {
-      return undefined;
+      return false;
     }
   }
 
@@ -298,26 +298,23 @@ class OpfsPart implements PartialChunk {
   }
 }
 
-/** Several times as fast as a blob; `undefined` where another tab has the file, in browsers that let only one have it. */
-async function readSync(
-  handle: WorkerFileHandle,
-  bytes: number,
-): Promise<Uint8Array<ArrayBuffer> | undefined> {
+/** Several times as fast as a blob; false too where another tab has the file, in browsers that let only one have it. */
+async function readSync(handle: WorkerFileHandle, into: Uint8Array<ArrayBuffer>): Promise<boolean> {
   const file = await handle.createSyncAccessHandle({ mode: "read-only" }).catch(() => undefined);
   try {
-    const chunk = new Uint8Array(bytes);
-    return file?.getSize() === bytes && file.read(chunk, { at: 0 }) === bytes ? chunk : undefined;
+    return file?.getSize() === into.length && file.read(into, { at: 0 }) === into.length;
   } finally {
     file?.close();
   }
 }
 
-async function readBlob(
-  handle: FileSystemFileHandle,
-  bytes: number,
-): Promise<Uint8Array<ArrayBuffer> | undefined> {
+async function readBlob(handle: FileSystemFileHandle, into: Uint8Array<ArrayBuffer>): Promise<boolean> {
   const file = await handle.getFile();
-  return file.size === bytes ? new Uint8Array(await file.arrayBuffer()) : undefined;
+  if (file.size !== into.length) {
+    return false;
+  }
+  into.set(new Uint8Array(await file.arrayBuffer()));
+  return true;
 }
 
 function writeAll(file: SyncAccessHandle, bytes: Uint8Array<ArrayBuffer>, at: number): void {

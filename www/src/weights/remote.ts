@@ -37,6 +37,10 @@ abstract class RemoteSource implements ByteSource {
     return end > start ? file.read(start, end) : new Uint8Array();
   }
 
+  giveBack(bytes: Uint8Array<ArrayBuffer>): void {
+    this.reader.memory.drop(bytes);
+  }
+
   async fetch(path: string, start: number, end: number): Promise<void> {
     await (await this.#file(path)).fetch(start, end);
   }

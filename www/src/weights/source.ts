@@ -51,6 +51,8 @@ export interface ByteSource {
    * beginning to its end.
    */
   read(path: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** What `read` gave is not looked at any more: its memory may be used for the next. Not to do so only costs time. */
+  giveBack(bytes: Uint8Array<ArrayBuffer>): void;
   /** Has a span kept on this device, where what comes from the network is; nothing is done where it is not. */
   fetch(path: string, start: number, end: number): Promise<void>;
   /** Takes note of the spans that are going to be read next, and forgets what was planned before. */

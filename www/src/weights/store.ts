@@ -44,8 +44,8 @@ export interface PartialChunk {
 export interface ChunkStore {
   /** Whether a chunk is there whole. */
   has(key: string, bytes: number): Promise<boolean>;
-  /** A chunk, if it is there whole. */
-  read(key: string, bytes: number): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  /** Reads a chunk into memory of its length; whether it was there, whole. */
+  read(key: string, into: Uint8Array<ArrayBuffer>): Promise<boolean>;
   /**
    * Lets `use` fill a chunk; no other tab fills it meanwhile. There is no part where the chunk is whole by then, and none
    * once keeping has ended.

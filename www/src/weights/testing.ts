@@ -94,11 +94,15 @@ export class MemoryStore implements ChunkStore {
     return this.chunks.get(key)?.length === bytes;
   }
 
-  async read(key: string, bytes: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async read(key: string, into: Uint8Array<ArrayBuffer>): Promise<boolean> {
     // As much out of order as a disk can be.
     await new Promise((ready) => setTimeout(ready, Math.random() * 5));
     const chunk = this.chunks.get(key);
-    return chunk?.length === bytes ? chunk : undefined;
+    if (chunk?.length !== into.length) {
+      return false;
+    }
+    into.set(chunk);
+    return true;
   }
 
   async fill<T>(
@@ -115,7 +119,10 @@ export class MemoryStore implements ChunkStore {
       write: (piece, at) => {
         const before = this.parts.get(key) ?? new Uint8Array();
         expect(at).toBe(before.length);
-        this.parts.set(key, new Uint8Array([...before, ...piece]));
+        const after = new Uint8Array(at + piece.length);
+        after.set(before);
+        after.set(piece, at);
+        this.parts.set(key, after);
       },
       restart: () => void this.parts.delete(key),
       finish: async () => {

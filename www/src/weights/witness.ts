@@ -15,8 +15,12 @@ export class Witness implements WasmSource {
     return this.#watch(path, this.#source.size(path));
   }
 
-  read(path: string, start: number, end: number): Promise<Uint8Array> {
+  read(path: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
     return this.#watch(path, this.#source.read(path, start, end));
+  }
+
+  giveBack(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#source.giveBack(bytes);
   }
 
   fetch(path: string, start: number, end: number): Promise<void> {
