@@ -163,6 +163,60 @@ fn a_load_that_is_given_up_leaves_nothing() {
     }
 }
 
+/// The tiny model's folder, which counts the bytes that are read.
+struct Counting {
+    folder: FolderSource,
+    bytes: Cell<u64>,
+}
+
+impl Source for Counting {
+    fn size<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<u64>> {
+        self.folder.size(path)
+    }
+
+    fn read<'a>(&'a self, path: &'a str, range: Range<u64>) -> LocalBoxFuture<'a, Result<Vec<u8>>> {
+        self.bytes.set(self.bytes.get() + range.end - range.start);
+        self.folder.read(path, range)
+    }
+}
+
+/// Both passes go through a block before its weights go.
+#[test]
+fn with_guidance_a_step_reads_its_weights_once() {
+    let folder = FolderSource::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(TINY));
+    // So small that weights are most of what the clip takes.
+    let small = || GenerateOptions {
+        width: Some(32),
+        height: Some(32),
+        frames: Some(1),
+        given: Vec::new(),
+        ..options()
+    };
+    for choice in [DeviceChoice::Cpu, DeviceChoice::WebGpu] {
+        let (_, model) = within(choice, None);
+        let all = model.plan(&small()).unwrap().peak_bytes;
+        let step_of = |memory: u64, guidance: f64| {
+            let options = GenerateOptions { guidance: Some(guidance), ..small() };
+            let (executor, _) = within(choice, Some(memory));
+            let source = Rc::new(Counting { folder: folder.clone(), bytes: Cell::default() });
+            let (never, files) = (CancelFlag::new(), source.clone());
+            let model = Rc::new(block_on(Model::load(files, executor, &never, &mut |_| {})).ok()?);
+            let plan = model.plan(&options).ok()?;
+            plan.stages.iter().find(|s| s.stage == "step" && s.weights == "parts")?;
+            let mut session = model.session(&options, &never).unwrap();
+            block_on(session.encode()).unwrap();
+            let before = source.bytes.get();
+            block_on(session.step()).unwrap();
+            Some(source.bytes.get() - before)
+        };
+        let sizes = (1..40).map(|n| all / 40 * (40 - n));
+        let both = sizes.filter_map(|memory| Some((step_of(memory, 1.0)?, step_of(memory, 3.0)?)));
+        let (plain, guided) = both.last().expect("a step in parts");
+        // A part may end inside of a block, of which some weights are then needed in two parts.
+        assert!(guided <= plain * 5 / 4, "{choice:?}: {guided} bytes with guidance, {plain} without");
+    }
+}
+
 /// A clip that is cancelled while weights come and go leaves the model as it was.
 #[test]
 fn cancelling_while_weights_come_and_go_leaves_nothing() {

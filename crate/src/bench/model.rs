@@ -116,8 +116,14 @@ impl RecordedModel {
                 let mut rec = Recorder::new();
                 let transformer = &architecture.transformer;
                 let time = transformer.embed_time(&mut rec, &sampler.sinusoid)?;
-                let velocity =
-                    transformer.forward(&mut rec, &sampler.latents, &time, &context, &sampler.rope)?;
+                let [velocity] = transformer.forward(
+                    &mut rec,
+                    &sampler.latents,
+                    &time,
+                    [&context],
+                    false,
+                    &sampler.rope,
+                )?;
                 let out = Tensor::resident(DType::F32, velocity.shape());
                 rec.copy(&velocity, &out)?;
                 (vec![(rec.finish(), 1)], out)

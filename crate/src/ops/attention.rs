@@ -59,6 +59,24 @@ impl Recorder {
         bias: Option<&Tensor>,
         last_key_bias: f32,
     ) -> Result<Tensor> {
+        let [heads, tq, d] = q.dims("attention", "q")?;
+        let out = Tensor::temporary(&[tq, heads * d]);
+        self.attention_into(q, k, v, scale, bias, last_key_bias, &out)?;
+        Ok(out)
+    }
+
+    /// Records attention into `out` `[Tq, heads * d]`, which may be rows of a larger tensor; shapes as [`Recorder::attention`].
+    #[allow(clippy::too_many_arguments)]
+    pub fn attention_into(
+        &mut self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        scale: f32,
+        bias: Option<&Tensor>,
+        last_key_bias: f32,
+        out: &Tensor,
+    ) -> Result<()> {
         const OP: &str = "attention";
         let [heads, tq, d] = q.dims(OP, "q")?;
         let [_, tk, _] = k.dims(OP, "k")?;
@@ -75,7 +93,7 @@ impl Recorder {
         if let Some(bias) = bias {
             bias.expect(OP, "bias", &[heads, (tq + tk).saturating_sub(1)])?;
         }
-        let out = Tensor::temporary(&[tq, heads * d]);
+        out.expect(OP, "out", &[tq, heads * d])?;
         self.push(Op::Attention(Attention {
             q: q.clone(),
             k: k.clone(),
@@ -84,8 +102,7 @@ impl Recorder {
             bias: bias.cloned(),
             last_key_bias,
             out: out.clone(),
-        }))?;
-        Ok(out)
+        }))
     }
 
     /// Records attention with one head of any width (the VAE's, up to 1,024), into a new tensor `[T, d]`.

@@ -14,7 +14,7 @@ use crate::{CancelFlag, Error, Result};
 /// [`Error::Cancelled`], and the device's own. That the device is too small for this clip is said where somebody asks for it.
 pub(super) fn compile(architecture: &Architecture, executor: &Executor, cancel: &CancelFlag) -> Result<()> {
     let Executor::Gpu(gpu) = executor else { return Ok(()) };
-    for recording in recordings(architecture)? {
+    for recording in recordings(architecture, executor.capacity())? {
         match gpu.compile_ahead(&recording, cancel) {
             Ok(()) | Err(Error::DeviceTooSmall { .. }) => {}
             Err(error) => return Err(error),
@@ -24,9 +24,9 @@ pub(super) fn compile(architecture: &Architecture, executor: &Executor, cancel: 
 }
 
 /// All stages, in order.
-fn recordings(architecture: &Architecture) -> Result<Vec<Recording>> {
+fn recordings(architecture: &Architecture, memory: Option<u64>) -> Result<Vec<Recording>> {
     let clip = Clip::new(&GenerateOptions::default(), &architecture.configs)?;
-    let stages = Stages::new(architecture, &clip, [clip.max_tokens; 2])?;
+    let stages = Stages::new(architecture, &clip, [clip.max_tokens; 2], memory)?;
     let [_, latent_frames, _, _] = clip.latents;
     let first = stages.decode(architecture, true)?;
     let later = (latent_frames > 1).then(|| stages.decode(architecture, false)).transpose()?;

@@ -80,7 +80,7 @@ impl ClipPlan {
         let weights: HashMap<u64, u64> = specs.iter().map(|s| (s.tensor.id(), bytes_of(&s.tensor))).collect();
         let statistics: u64 = architecture.latent_statistics.iter().map(bytes_of).sum();
         let device = Device { limits, memory, all: weights.values().sum(), weights, statistics };
-        let recorded = Stages::new(architecture, clip, tokens.unwrap_or([clip.max_tokens; 2]))?;
+        let recorded = Stages::new(architecture, clip, tokens.unwrap_or([clip.max_tokens; 2]), memory)?;
         // A later latent frame takes more than the first, with all that it remembers of the frames before it.
         let [_, latent_frames, _, _] = clip.latents;
         let decode = recorded.decode(architecture, latent_frames == 1)?;

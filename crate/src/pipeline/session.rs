@@ -309,7 +309,10 @@ impl Session {
                 let negative = negative.first().filter(|_| passes == Passes::Guided);
                 let recording = match &self.sampler.reuse {
                     Some(reuse) if passes == Passes::None => stages::step_without_pass(&self.sampler, reuse)?,
-                    _ => stages::step(&model.architecture, &self.sampler, prompt, negative)?,
+                    _ => {
+                        let memory = model.executor.capacity();
+                        stages::step(&model.architecture, &self.sampler, prompt, negative, memory)?
+                    }
                 };
                 program.insert((passes, StageProgram::new(recording)))
             }

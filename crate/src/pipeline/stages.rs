@@ -57,6 +57,11 @@ pub(crate) struct Conditioning {
     pub noise: Option<Tensor>,
 }
 
+/// Hidden states of guidance's two passes that are one batch, at most; larger ones fill a GPU by themselves. Some ten times as much is
+/// added to what a step takes: where memory is counted, that is a twelfth of it.
+const BATCH_BYTES: u64 = 32 << 20;
+const BATCH_SHARE: u64 = 128;
+
 const GUIDANCE: usize = 0;
 const X0: usize = 2;
 const CORRECTED: usize = 4;
@@ -160,8 +165,13 @@ pub(super) struct Stages {
 }
 
 impl Stages {
-    /// For prompts of so many tokens, the negative one's second.
-    pub fn new(architecture: &Architecture, clip: &Clip, tokens: [usize; 2]) -> Result<Self> {
+    /// For prompts of so many tokens, the negative one's second, and a device of which so many bytes may be taken.
+    pub fn new(
+        architecture: &Architecture,
+        clip: &Clip,
+        tokens: [usize; 2],
+        memory: Option<u64>,
+    ) -> Result<Self> {
         let sampler = SamplerState::new(architecture, clip)?;
         let [prompt, negative] =
             tokens.map(|tokens| architecture.transformer.prompt_context(tokens, clip.max_tokens));
@@ -172,7 +182,7 @@ impl Stages {
         Ok(Self {
             text: text(architecture, &embeddings, &prompt)?,
             context: context(architecture, &prompt)?,
-            step: step(architecture, &sampler, &prompt, negative.as_ref())?,
+            step: step(architecture, &sampler, &prompt, negative.as_ref(), memory)?,
             decoder: DecoderState::new(architecture, clip),
             sampler,
             prompt,
@@ -209,21 +219,35 @@ pub(super) fn context(architecture: &Architecture, context: &PromptContext) -> R
 }
 
 /// One denoising step: the passes, guidance and the solver's update.
+///
+/// With guidance both passes are one batch where that takes little; `memory` are the bytes of the device that may be taken, if they are
+/// counted.
 pub(super) fn step(
     architecture: &Architecture,
     state: &SamplerState,
     prompt: &PromptContext,
     negative: Option<&PromptContext>,
+    memory: Option<u64>,
 ) -> Result<Recording> {
     let mut rec = Recorder::new();
     let transformer = &architecture.transformer;
     let time = transformer.embed_time(&mut rec, &state.sinusoid)?;
     let (seen, sample) = inputs(&mut rec, state)?;
-    let mut velocity = transformer.forward(&mut rec, &seen, &time, prompt, &state.rope)?;
-    if let Some(negative) = negative {
-        let unconditional = transformer.forward(&mut rec, &seen, &time, negative, &state.rope)?;
-        velocity = rec.combination(&[&unconditional, &velocity], &state.coefficients, GUIDANCE)?;
-    }
+    let velocity = match negative {
+        None => {
+            let [velocity] = transformer.forward(&mut rec, &seen, &time, [prompt], false, &state.rope)?;
+            velocity
+        }
+        Some(negative) => {
+            let tokens = state.rope.size.iter().product::<usize>();
+            let hidden_bytes = 2 * 4 * (tokens * transformer.config().inner_dim()) as u64;
+            let most = memory.map_or(BATCH_BYTES, |memory| BATCH_BYTES.min(memory / BATCH_SHARE));
+            let batch = hidden_bytes <= most;
+            let contexts = [negative, prompt];
+            let velocities = transformer.forward(&mut rec, &seen, &time, contexts, batch, &state.rope)?;
+            rec.combination(&velocities.each_ref(), &state.coefficients, GUIDANCE)?
+        }
+    };
     if let Some(reuse) = &state.reuse {
         let added = rec.combination(&[&velocity, &seen], &state.coefficients, ADDED)?;
         rec.copy(&added, &reuse.added)?;

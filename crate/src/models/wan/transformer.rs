@@ -154,22 +154,26 @@ impl WanTransformer {
         Ok(TimeEmbedding { temb, timestep_proj })
     }
 
-    /// Records one pass: the velocity `[C, T, H, W]` of `latents` `[C, T, H, W]`.
+    /// Records a pass for each prompt: the velocities `[C, T, H, W]` of `latents` `[C, T, H, W]`.
+    ///
+    /// The passes go through the blocks side by side, so that a block's weights are needed once, and are one until the first block's
+    /// cross-attention. With `batch` the rows of all are one matrix, which fills a GPU with small clips.
     ///
     /// The latents' tokens are shared out evenly among the timesteps of `time`, in order: one for all, one a latent
     /// frame, or one a token (`expand_timesteps`).
-    pub fn forward(
+    pub fn forward<const N: usize>(
         &self,
         rec: &mut Recorder,
         latents: &Tensor,
         time: &TimeEmbedding,
-        context: &PromptContext,
+        contexts: [&PromptContext; N],
+        batch: bool,
         rope: &Rope,
-    ) -> Result<Tensor> {
+    ) -> Result<[Tensor; N]> {
         let [_, t, h, w] = latents.dims("transformer", "latents")?;
         let patches = rec.patchify(latents, self.config.patch_size)?;
-        let mut hidden = self.patch_embedding.forward(rec, &patches)?;
-        let [tokens, dim] = hidden.dims("transformer", "hidden states")?;
+        let embedded = self.patch_embedding.forward(rec, &patches)?;
+        let [tokens, _] = embedded.dims("transformer", "hidden states")?;
         let [timesteps, _] = time.temb.dims("transformer", "time embedding")?;
         if tokens % timesteps.max(1) != 0 {
             return Err(Error::ShapeMismatch {
@@ -179,38 +183,42 @@ impl WanTransformer {
                 found: vec![timesteps],
             });
         }
-        let rows_per_timestep = tokens / timesteps.max(1);
-        for (block, keys_values) in self.blocks.iter().zip(&context.keys_values) {
-            let modulation = Modulation {
-                table: block.scale_shift_table.clone(),
-                embedding: time.timestep_proj.clone(),
-                index: 0,
-                stride: dim,
-                rows_per_timestep,
-                first_row: 0,
-            };
-            hidden = block.forward(
-                rec,
-                &hidden,
-                &modulation,
-                keys_values,
-                context.last_key_bias,
-                rope,
-                &self.config,
-            )?;
-        }
-        let shift = Modulation {
-            table: self.scale_shift_table.clone(),
-            embedding: time.temb.clone(),
-            index: 0,
-            stride: 0,
-            rows_per_timestep,
-            first_row: 0,
+        let size = if batch { N } else { 1 };
+        let once = Rows { tokens, passes: 1, time: time.clone() };
+        let rows = Rows { tokens, passes: size, time: time.repeated(rec, size)? };
+        let groups: Vec<&[&PromptContext]> = contexts.chunks(size.max(1)).collect();
+        let attended = match self.blocks.first() {
+            Some(block) => block.attend(rec, &embedded, &once, rope, &self.config)?,
+            None => embedded,
         };
-        let normed =
-            rec.norm(&hidden, layer_norm(&self.config), Affine::Modulate { shift, scale_index: 1 }, false)?;
-        let patches = self.proj_out.forward(rec, &normed)?;
-        rec.unpatchify(&patches, self.config.patch_size, [self.config.out_channels(), t, h, w])
+        let mut hidden = vec![repeated(rec, &attended, size)?; groups.len()];
+        for (index, block) in self.blocks.iter().enumerate() {
+            if index > 0 {
+                for x in &mut hidden {
+                    *x = block.attend(rec, x, &rows, rope, &self.config)?;
+                }
+            }
+            for (x, group) in hidden.iter_mut().zip(&groups) {
+                *x = block.attend_prompts(rec, x, &rows, group, index, &self.config)?;
+            }
+        }
+        let shift = rows.modulation(&self.scale_shift_table, &rows.time.temb, 0);
+        let mut velocities = Vec::with_capacity(N);
+        for x in &hidden {
+            let affine = Affine::Modulate { shift: shift.clone(), scale_index: 1 };
+            let normed = rec.norm(x, layer_norm(&self.config), affine, false)?;
+            let patches = self.proj_out.forward(rec, &normed)?;
+            for pass in 0..size {
+                let out = [self.config.out_channels(), t, h, w];
+                velocities.push(rec.unpatchify(&rows.of(&patches, pass)?, self.config.patch_size, out)?);
+            }
+        }
+        velocities.try_into().map_err(|found: Vec<_>| Error::ShapeMismatch {
+            op: "transformer",
+            what: "velocities",
+            expected: vec![N],
+            found: vec![found.len()],
+        })
     }
 
     /// `get_timestep_embedding` with `flip_sin_to_cos`: cosines, then sines, of `freq_dim / 2` frequencies. In f32 as torch has it.
@@ -247,6 +255,61 @@ impl WanTransformer {
         }
         let table = Tensor::resident(DType::F32, &[values.len()]);
         Ok((Rope { table, size, dims }, values))
+    }
+}
+
+/// `x` so many times, one below the other.
+fn repeated(rec: &mut Recorder, x: &Tensor, times: usize) -> Result<Tensor> {
+    if times == 1 {
+        return Ok(x.clone());
+    }
+    let [rows, width] = x.dims("transformer", "repeated rows")?;
+    let out = Tensor::temporary(&[rows * times, width]);
+    for index in 0..times {
+        rec.copy(x, &out.rows(index * rows, rows)?)?;
+    }
+    Ok(out)
+}
+
+impl TimeEmbedding {
+    /// For the rows of so many passes, one below the other. A single timestep is that of all rows anyway.
+    fn repeated(&self, rec: &mut Recorder, passes: usize) -> Result<Self> {
+        match self.temb.shape().first() {
+            Some(1) => Ok(self.clone()),
+            _ => Ok(Self {
+                temb: repeated(rec, &self.temb, passes)?,
+                timestep_proj: repeated(rec, &self.timestep_proj, passes)?,
+            }),
+        }
+    }
+}
+
+/// What the rows of hidden states are: those of one pass or of several, one below the other.
+#[derive(Debug)]
+struct Rows {
+    /// Of a pass.
+    tokens: usize,
+    passes: usize,
+    time: TimeEmbedding,
+}
+
+impl Rows {
+    /// By `table`, and for each row by its timestep's row of `embedding`, a multiple of `stride` further for each row of the table.
+    fn modulation(&self, table: &Tensor, embedding: &Tensor, stride: usize) -> Modulation {
+        let timesteps = embedding.shape().first().copied().unwrap_or(1);
+        Modulation {
+            table: table.clone(),
+            embedding: embedding.clone(),
+            index: 0,
+            stride,
+            rows_per_timestep: self.tokens * self.passes / timesteps.max(1),
+            first_row: 0,
+        }
+    }
+
+    /// Those of a pass.
+    fn of(&self, x: &Tensor, pass: usize) -> Result<Tensor> {
+        x.rows(pass * self.tokens, self.tokens)
     }
 }
 
@@ -291,37 +354,50 @@ impl Block {
         })
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn forward(
+    /// Rows of the table: shift, scale, gate of the self-attention, then of the feed-forward network.
+    fn modulation(&self, rows: &Rows, config: &WanTransformerConfig) -> Modulation {
+        rows.modulation(&self.scale_shift_table, &rows.time.timestep_proj, config.inner_dim())
+    }
+
+    fn attend(
         &self,
         rec: &mut Recorder,
         x: &Tensor,
-        modulation: &Modulation,
-        (keys, values): &(Tensor, Tensor),
-        last_key_bias: f32,
+        rows: &Rows,
         rope: &Rope,
         config: &WanTransformerConfig,
     ) -> Result<Tensor> {
-        // Rows of the table: shift, scale, gate of the self-attention, then of the feed-forward network.
-        let modulate =
-            |shift: usize| Affine::Modulate { shift: modulation.at(shift), scale_index: shift + 1 };
-
-        let normed = rec.norm(x, layer_norm(config), modulate(0), false)?;
-        let attended = self.attn1.self_attention(rec, &normed, rope)?;
+        let modulation = self.modulation(rows, config);
+        let affine = Affine::Modulate { shift: modulation.at(0), scale_index: 1 };
+        let normed = rec.norm(x, layer_norm(config), affine, false)?;
+        let attended = self.attn1.self_attention(rec, &normed, rows, rope)?;
         let gated = Combine::GatedAdd { residual: x.clone(), gate: modulation.at(2) };
-        let x = self.attn1.to_out.forward_with(rec, &attended, Activation::None, gated)?;
+        self.attn1.to_out.forward_with(rec, &attended, Activation::None, gated)
+    }
 
+    /// Cross-attention, of each pass with its own prompt, and the feed-forward network. The block is the `index`th.
+    fn attend_prompts(
+        &self,
+        rec: &mut Recorder,
+        x: &Tensor,
+        rows: &Rows,
+        prompts: &[&PromptContext],
+        index: usize,
+        config: &WanTransformerConfig,
+    ) -> Result<Tensor> {
         let normed = match &self.norm2 {
             Some((weight, bias)) => {
                 let affine = Affine::Weight { weight: weight.clone(), bias: Some(bias.clone()) };
-                rec.norm(&x, layer_norm(config), affine, false)?
+                rec.norm(x, layer_norm(config), affine, false)?
             }
             None => x.clone(),
         };
-        let attended = self.attn2.cross_attention(rec, &normed, keys, values, last_key_bias)?;
-        let x = self.attn2.to_out.forward_with(rec, &attended, Activation::None, Combine::Add(x))?;
+        let attended = self.attn2.cross_attention(rec, &normed, rows, prompts, index)?;
+        let x = self.attn2.to_out.forward_with(rec, &attended, Activation::None, Combine::Add(x.clone()))?;
 
-        let normed = rec.norm(&x, layer_norm(config), modulate(3), false)?;
+        let modulation = self.modulation(rows, config);
+        let affine = Affine::Modulate { shift: modulation.at(3), scale_index: 4 };
+        let normed = rec.norm(&x, layer_norm(config), affine, false)?;
         self.ffn.forward(rec, &normed, &x, &modulation.at(5))
     }
 }
@@ -353,27 +429,37 @@ impl Attention {
         1.0 / (self.head_dim as f32).sqrt()
     }
 
-    fn self_attention(&self, rec: &mut Recorder, x: &Tensor, rope: &Rope) -> Result<Tensor> {
+    fn self_attention(&self, rec: &mut Recorder, x: &Tensor, rows: &Rows, rope: &Rope) -> Result<Tensor> {
         let q = self.to_q.forward(rec, x)?;
-        let q = rec.heads(&q, self.heads, self.norm_q.clone(), Some(rope))?;
         let k = self.to_k.forward(rec, x)?;
-        let k = rec.heads(&k, self.heads, self.norm_k.clone(), Some(rope))?;
         let v = self.to_v.forward(rec, x)?;
-        let v = rec.heads(&v, self.heads, None, None)?;
-        rec.attention(&q, &k, &v, self.scale(), None, 0.0)
+        let out = Tensor::temporary(x.shape());
+        for pass in 0..rows.passes {
+            let q = rec.heads(&rows.of(&q, pass)?, self.heads, self.norm_q.clone(), Some(rope))?;
+            let k = rec.heads(&rows.of(&k, pass)?, self.heads, self.norm_k.clone(), Some(rope))?;
+            let v = rec.heads(&rows.of(&v, pass)?, self.heads, None, None)?;
+            rec.attention_into(&q, &k, &v, self.scale(), None, 0.0, &rows.of(&out, pass)?)?;
+        }
+        Ok(out)
     }
 
     fn cross_attention(
         &self,
         rec: &mut Recorder,
         x: &Tensor,
-        keys: &Tensor,
-        values: &Tensor,
-        last_key_bias: f32,
+        rows: &Rows,
+        prompts: &[&PromptContext],
+        block: usize,
     ) -> Result<Tensor> {
         let q = self.to_q.forward(rec, x)?;
-        let q = rec.heads(&q, self.heads, self.norm_q.clone(), None)?;
-        rec.attention(&q, keys, values, self.scale(), None, last_key_bias)
+        let out = Tensor::temporary(x.shape());
+        for (pass, prompt) in prompts.iter().enumerate() {
+            let Some((keys, values)) = prompt.keys_values.get(block) else { continue };
+            let q = rec.heads(&rows.of(&q, pass)?, self.heads, self.norm_q.clone(), None)?;
+            let out = rows.of(&out, pass)?;
+            rec.attention_into(&q, keys, values, self.scale(), None, prompt.last_key_bias, &out)?;
+        }
+        Ok(out)
     }
 }
 
