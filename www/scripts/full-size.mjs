@@ -1,11 +1,12 @@
 /**
- * A model of full size in Chromium: what loading it takes of memory, how fast it comes from the network and from this device, and
- * one prompt and one step with it. A folder of random weights: `kinetoscope synth --config wan2.1-1.3b --quant q4_k FOLDER`.
+ * A model of full size in Chromium: what loading it takes of memory, how fast it comes from the network and from this device, next to
+ * what the browser gives without the loader, and one prompt and one step with it. A folder of random weights:
+ * `kinetoscope synth --config wan2.1-1.3b --quant q4_k FOLDER`.
  *
  *     npm run build:lib && node scripts/full-size.mjs FOLDER [MEMORY]
  */
 import { spawnSync } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -15,9 +16,13 @@ import { visit } from "./visit.mjs";
 const [model = "", memory] = process.argv.slice(2);
 const scratch = await mkdtemp(join(tmpdir(), "kinetoscope-full-size-"));
 const given = memory === undefined ? "undefined" : String(Number(memory));
+const paths = await readdir(model, { recursive: true });
+const sizes = await Promise.all(paths.map(async (path) => (await stat(join(model, path))).size));
+const largest = paths[sizes.indexOf(Math.max(...sizes))];
+await writeFile(join(scratch, "bare.js"), `onmessage = ${bare}`);
 await writeFile(
   join(scratch, "index.html"),
-  `<!doctype html><script type="module">(${run})(${given})</script>`,
+  `<!doctype html><script type="module">(${run})(${given}, "/model/${largest}")</script>`,
 );
 const server = await serve(
   {
@@ -89,8 +94,48 @@ async function renderers() {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
+/**
+ * Runs in a worker: a file of the server fetched, fetched into a private file, and read from there, without the loader. Fetched
+ * once for nothing, so that the server's disk is not what is measured.
+ */
+async function bare(/** @type {{ data: string }} */ { data: url }) {
+  const root = await navigator.storage.getDirectory();
+  const handle = /** @type {any} */ (await root.getFileHandle("bare", { create: true }));
+  const file = await handle.createSyncAccessHandle();
+  const fetched = async (/** @type {(piece: Uint8Array, at: number) => void} */ take) => {
+    const reader = (await fetch(url, { cache: "no-store" })).body?.getReader();
+    let at = 0;
+    for (let next = await reader?.read(); next?.value; next = await reader?.read()) {
+      take(next.value, at);
+      at += next.value.length;
+    }
+    return at;
+  };
+  const nothing = () => undefined;
+  const bytes = await fetched(nothing);
+  const speed = async (/** @type {() => unknown} */ action) => {
+    const began = performance.now();
+    await action();
+    return `${(bytes / 1000 / (performance.now() - began)).toFixed(0)} MB/s`;
+  };
+  const fetching = await speed(() => fetched(nothing));
+  const keeping = await speed(async () => {
+    await fetched((piece, at) => file.write(piece, { at }));
+    file.flush();
+  });
+  const span = 4 << 20;
+  const reading = await speed(() => {
+    for (let at = 0; at < bytes; at += span) {
+      file.read(new Uint8Array(Math.min(span, bytes - at)), { at });
+    }
+  });
+  file.close();
+  await root.removeEntry("bare");
+  postMessage(`bare fetch ${fetching}, into a private file ${keeping}, bare read of it ${reading}`);
+}
+
 /** Runs in the page. */
-async function run(/** @type {number | undefined} */ memory) {
+async function run(/** @type {number | undefined} */ memory, /** @type {string} */ largest) {
   const tell = (/** @type {object} */ what) => fetch("/told", { method: "POST", body: JSON.stringify(what) });
   const say = (/** @type {string} */ told) => tell({ told });
   const measure = async () => (await /** @type {any} */ (performance).measureUserAgentSpecificMemory()).bytes;
@@ -99,6 +144,14 @@ async function run(/** @type {number | undefined} */ memory) {
     const { load, plan } = await import(path);
     const clip = { prompt: "a red ball", width: 128, height: 128, frames: 5, steps: 1, guidance: 1 };
     const options = { device: "webgpu", ...(memory === undefined ? {} : { memory }) };
+    const worker = new Worker("/bare.js");
+    const told = new Promise((resolve, reject) => {
+      worker.onmessage = ({ data }) => resolve(data);
+      worker.onerror = ({ message }) => reject(new Error(message));
+    });
+    worker.postMessage(largest);
+    await say(await told);
+    worker.terminate();
     const empty = await measure();
     let most = empty;
     const watch = setInterval(async () => {
@@ -129,8 +182,9 @@ async function run(/** @type {number | undefined} */ memory) {
     const session = await model.session(clip);
     await timed("encode", () => session.encode());
     await timed("step", () => session.step());
-    const { device, worker } = await model.memory();
-    await say(`memory: device ${(device / 1e6).toFixed(0)} MB, wasm ${(worker / 1e6).toFixed(0)} MB`);
+    const taken = await model.memory();
+    const [device, wasm] = [taken.device, taken.worker].map((bytes) => (bytes / 1e6).toFixed(0));
+    await say(`memory: device ${device} MB, wasm ${wasm} MB`);
     const latents = await session.latents();
     const finite = latents.every((/** @type {number} */ v) => Number.isFinite(v));
     await say(`latents: ${finite ? "finite" : "NOT FINITE"}`);

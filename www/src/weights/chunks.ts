@@ -92,15 +92,14 @@ export class ChunkReader {
   /** The chunk from its host, checked. Where there is a store it is stored too, which may end after the bytes are here. */
   async download(path: string, chunk: Chunk): Promise<Uint8Array<ArrayBuffer>> {
     await this.#enter();
-    return new Promise((arrived, failed) => {
+    const arrives = new Promise<Uint8Array<ArrayBuffer>>((arrived, failed) => {
       const stored = this.#bring(path, chunk, arrived)
         .catch(failed)
-        .finally(() => {
-          this.#storing.delete(stored);
-          this.#leave();
-        });
+        .finally(() => this.#storing.delete(stored));
       this.#storing.add(stored);
     });
+    // The connection is the next chunk's at once: how far the disk may be behind, the operating system knows.
+    return arrives.finally(() => this.#leave());
   }
 
   /** Settles once what was downloaded is stored. */

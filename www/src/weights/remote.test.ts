@@ -399,14 +399,14 @@ describe("a store", () => {
     let ready = (): void => undefined;
     store.disk = new Promise<void>((resolve) => (ready = resolve));
     const files = source("", { store });
-    expectBytes(await files.read("vae/weights", 0, 35_000), BYTES.subarray(0, 35_000));
+    expectBytes(await files.read("vae/weights", 0, BYTES.length), BYTES);
     expect(store.chunks.size).toBe(0);
     const complete = files.markComplete();
     await new Promise((passed) => setTimeout(passed, 20));
     expect([...store.records.values()].map((record) => record.complete)).toEqual([false]);
     ready();
     await complete;
-    expect(store.chunks.size).toBe(5);
+    expect(store.chunks.size).toBe(Math.ceil(BYTES.length / 7000));
     expect([...store.records.values()].map((record) => record.complete)).toEqual([true]);
   });
 
