@@ -6,7 +6,7 @@ import { drive } from "./drive.mjs";
 import { serve } from "./static.mjs";
 
 const [prompt, out] = process.argv.slice(2);
-if (!prompt || !out) {
+if (!prompt || !out?.endsWith(".webm")) {
   console.error("usage: node scripts/clip.mjs PROMPT OUT.webm");
   process.exit(2);
 }
