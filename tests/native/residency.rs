@@ -101,57 +101,38 @@ fn clips_in_turns_share_a_device_that_has_room_for_neither_whole() {
     }
 }
 
-/// The tiny model's folder, where the reading of some bytes is what cancels a clip.
-struct Cancelling {
-    folder: FolderSource,
-    reads: Cell<usize>,
-    cancel: RefCell<CancelFlag>,
+/// The tiny model's folder, of whose reads somebody is told; where they say so, a read never ends.
+struct Watched<F>(FolderSource, F);
+
+impl<F: Fn(&Range<u64>) -> bool> Watched<F> {
+    fn new(told: F) -> Rc<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(TINY);
+        Rc::new(Self(FolderSource::new(folder), told))
+    }
 }
 
-impl Source for Cancelling {
+impl<F: Fn(&Range<u64>) -> bool> Source for Watched<F> {
     fn size<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<u64>> {
-        self.folder.size(path)
+        self.0.size(path)
     }
 
     fn read<'a>(&'a self, path: &'a str, range: Range<u64>) -> LocalBoxFuture<'a, Result<Vec<u8>>> {
-        match self.reads.get().checked_sub(1) {
-            Some(0) => self.cancel.borrow().cancel(),
-            Some(left) => self.reads.set(left),
-            None => {}
+        match (self.1)(&range) {
+            true => self.0.read(path, range),
+            false => Box::pin(std::future::pending()),
         }
-        self.folder.read(path, range)
-    }
-}
-
-/// The tiny model's folder, which gives some reads and then no more.
-struct Stalling {
-    folder: FolderSource,
-    reads: Cell<usize>,
-}
-
-impl Source for Stalling {
-    fn size<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<u64>> {
-        self.folder.size(path)
-    }
-
-    fn read<'a>(&'a self, path: &'a str, range: Range<u64>) -> LocalBoxFuture<'a, Result<Vec<u8>>> {
-        match self.reads.get().checked_sub(1) {
-            Some(left) => self.reads.set(left),
-            None => return Box::pin(std::future::pending()),
-        }
-        self.folder.read(path, range)
     }
 }
 
 /// Weights that were on their way when nobody waited for them any more are taken off the device again.
 #[test]
 fn a_load_that_is_given_up_leaves_nothing() {
-    let folder = FolderSource::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(TINY));
     for choice in [DeviceChoice::Cpu, DeviceChoice::WebGpu] {
         let mut most = 0;
-        for reads in 0..30 {
+        for reads in 0..30_usize {
             let executor = executor(choice, &GpuOptions::default());
-            let source = Rc::new(Stalling { folder: folder.clone(), reads: Cell::new(reads) });
+            let left = Cell::new(reads);
+            let source = Watched::new(move |_: &Range<u64>| left.replace(left.get().saturating_sub(1)) > 0);
             let (never, mut silent) = (CancelFlag::new(), |_| {});
             let mut load = Box::pin(Model::load(source, executor.clone(), &never, &mut silent));
             let waits = (&mut load).now_or_never().is_none();
@@ -163,27 +144,9 @@ fn a_load_that_is_given_up_leaves_nothing() {
     }
 }
 
-/// The tiny model's folder, which counts the bytes that are read.
-struct Counting {
-    folder: FolderSource,
-    bytes: Cell<u64>,
-}
-
-impl Source for Counting {
-    fn size<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<u64>> {
-        self.folder.size(path)
-    }
-
-    fn read<'a>(&'a self, path: &'a str, range: Range<u64>) -> LocalBoxFuture<'a, Result<Vec<u8>>> {
-        self.bytes.set(self.bytes.get() + range.end - range.start);
-        self.folder.read(path, range)
-    }
-}
-
 /// Both passes go through a block before its weights go.
 #[test]
 fn with_guidance_a_step_reads_its_weights_once() {
-    let folder = FolderSource::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(TINY));
     // So small that weights are most of what the clip takes.
     let small = || GenerateOptions {
         width: Some(32),
@@ -198,20 +161,24 @@ fn with_guidance_a_step_reads_its_weights_once() {
         let step_of = |memory: u64, guidance: f64| {
             let options = GenerateOptions { guidance: Some(guidance), ..small() };
             let (executor, _) = within(choice, Some(memory));
-            let source = Rc::new(Counting { folder: folder.clone(), bytes: Cell::default() });
-            let (never, files) = (CancelFlag::new(), source.clone());
-            let model = Rc::new(block_on(Model::load(files, executor, &never, &mut |_| {})).ok()?);
+            let (never, bytes) = (CancelFlag::new(), Rc::new(Cell::new(0)));
+            let read = bytes.clone();
+            let source = Watched::new(move |range: &Range<u64>| {
+                read.set(read.get() + range.end - range.start);
+                true
+            });
+            let model = Rc::new(block_on(Model::load(source, executor, &never, &mut |_| {})).ok()?);
             let plan = model.plan(&options).ok()?;
             plan.stages.iter().find(|s| s.stage == "step" && s.weights == "parts")?;
             let mut session = model.session(&options, &never).unwrap();
             block_on(session.encode()).unwrap();
-            let before = source.bytes.get();
+            let before = bytes.get();
             block_on(session.step()).unwrap();
-            Some(source.bytes.get() - before)
+            Some(bytes.get() - before)
         };
         let sizes = (1..40).map(|n| all / 40 * (40 - n));
-        let both = sizes.filter_map(|memory| Some((step_of(memory, 1.0)?, step_of(memory, 3.0)?)));
-        let (plain, guided) = both.last().expect("a step in parts");
+        let mut both = sizes.filter_map(|memory| Some((step_of(memory, 1.0)?, step_of(memory, 3.0)?)));
+        let (plain, guided) = both.next_back().expect("a step in parts");
         // A part may end inside of a block, of which some weights are then needed in two parts.
         assert!(guided <= plain * 5 / 4, "{choice:?}: {guided} bytes with guidance, {plain} without");
     }
@@ -220,7 +187,6 @@ fn with_guidance_a_step_reads_its_weights_once() {
 /// A clip that is cancelled while weights come and go leaves the model as it was.
 #[test]
 fn cancelling_while_weights_come_and_go_leaves_nothing() {
-    let folder = FolderSource::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(TINY));
     for choice in [DeviceChoice::Cpu, DeviceChoice::WebGpu] {
         let (_, model) = within(choice, None);
         let (expected, plan) = (clip(&model), model.plan(&options()).unwrap());
@@ -230,15 +196,24 @@ fn cancelling_while_weights_come_and_go_leaves_nothing() {
         };
         let memory = (1..40).map(|n| plan.peak_bytes / 40 * (40 - n)).find(has_parts).expect("parts");
         let (executor, _) = within(choice, Some(memory));
-        let source =
-            Rc::new(Cancelling { folder: folder.clone(), reads: Cell::new(0), cancel: RefCell::default() });
-        let (never, files) = (CancelFlag::new(), source.clone());
-        let model = Rc::new(block_on(Model::load(files, executor.clone(), &never, &mut |_| {})).unwrap());
+        // Counts down to the read that cancels the clip, at one; at zero none does.
+        let (left, cancelled) = (Rc::new(Cell::new(0_usize)), Rc::new(RefCell::<CancelFlag>::default()));
+        let (reads, flag) = (left.clone(), cancelled.clone());
+        let source = Watched::new(move |_: &Range<u64>| {
+            match reads.get().checked_sub(1) {
+                Some(0) => flag.borrow().cancel(),
+                Some(left) => reads.set(left),
+                None => {}
+            }
+            true
+        });
+        let never = CancelFlag::new();
+        let model = Rc::new(block_on(Model::load(source, executor.clone(), &never, &mut |_| {})).unwrap());
         let before = executor.allocated_bytes();
         for reads in [1, 3, 8, 15] {
             let cancel = CancelFlag::new();
-            source.cancel.replace(cancel.clone());
-            source.reads.set(reads);
+            cancelled.replace(cancel.clone());
+            left.set(reads);
             let mut session = model.session(&options(), &cancel).unwrap();
             let run = async {
                 session.encode().await?;
@@ -248,7 +223,7 @@ fn cancelling_while_weights_come_and_go_leaves_nothing() {
             };
             assert_eq!(block_on(run).unwrap_err().code(), "cancelled", "{choice:?}, read {reads}");
             drop(session);
-            source.reads.set(0);
+            left.set(0);
             assert!(executor.allocated_bytes() <= before + plan.weight_bytes);
             assert!(clip(&model) == expected, "{choice:?}, read {reads}");
         }
