@@ -29,6 +29,7 @@ const server = await serve(
     "/": scratch,
     "/model/": model,
     "/lib/": fileURLToPath(new URL("../dist-lib", import.meta.url)),
+    "/scripts/": fileURLToPath(new URL(".", import.meta.url)),
   },
   {
     // Only isolated pages are told their memory.
@@ -99,38 +100,20 @@ async function renderers() {
  * once for nothing, so that the server's disk is not what is measured.
  */
 async function bare(/** @type {{ data: string }} */ { data: url }) {
-  const root = await navigator.storage.getDirectory();
-  const handle = /** @type {any} */ (await root.getFileHandle("bare", { create: true }));
-  const file = await handle.createSyncAccessHandle();
-  const fetched = async (/** @type {(piece: Uint8Array, at: number) => void} */ take) => {
-    const reader = (await fetch(url, { cache: "no-store" })).body?.getReader();
-    let at = 0;
-    for (let next = await reader?.read(); next?.value; next = await reader?.read()) {
-      take(next.value, at);
-      at += next.value.length;
-    }
-    return at;
-  };
-  const nothing = () => undefined;
-  const bytes = await fetched(nothing);
+  const scripts = "/scripts/bare.mjs";
+  const { fetchBare, keepBare, openBare, readBare } = await import(scripts);
+  const file = await openBare("bare");
+  const bytes = await fetchBare(url);
   const speed = async (/** @type {() => unknown} */ action) => {
     const began = performance.now();
     await action();
     return `${(bytes / 1000 / (performance.now() - began)).toFixed(0)} MB/s`;
   };
-  const fetching = await speed(() => fetched(nothing));
-  const keeping = await speed(async () => {
-    await fetched((piece, at) => file.write(piece, { at }));
-    file.flush();
-  });
-  const span = 4 << 20;
-  const reading = await speed(() => {
-    for (let at = 0; at < bytes; at += span) {
-      file.read(new Uint8Array(Math.min(span, bytes - at)), { at });
-    }
-  });
+  const fetching = await speed(() => fetchBare(url));
+  const keeping = await speed(() => keepBare(url, file));
+  const reading = await speed(() => readBare(file, bytes));
   file.close();
-  await root.removeEntry("bare");
+  await (await navigator.storage.getDirectory()).removeEntry("bare");
   postMessage(`bare fetch ${fetching}, into a private file ${keeping}, bare read of it ${reading}`);
 }
 

@@ -21,6 +21,7 @@ await writeFile(join(folder, "index.html"), `<!doctype html><script>(${page})(${
 const server = await serve({
   "/": folder,
   "/lib/": fileURLToPath(new URL("../dist-lib", import.meta.url)),
+  "/scripts/": fileURLToPath(new URL(".", import.meta.url)),
 });
 try {
   await visit(server, join(folder, "profile"), (seconds) => {
@@ -61,9 +62,10 @@ function worker() {
   };
 
   globalThis.onmessage = async ({ data: bytes }) => {
-    const [library, opfs] = ["/lib/weights/source.js", "/lib/weights/opfs.js"];
+    const [library, opfs, scripts] = ["/lib/weights/source.js", "/lib/weights/opfs.js", "/scripts/bare.mjs"];
     const { openSource } = await import(library);
     const { OpfsStore } = await import(opfs);
+    const { fetchBare, keepBare, openBare, readBare } = await import(scripts);
     const url = new URL("/", location.href).href;
     /** As the wasm reads: spans of 4 MiB in the order of the file, three at once. */
     const readAll = async (/** @type {unknown} */ store) => {
@@ -82,27 +84,12 @@ function worker() {
       source.release();
     };
     const root = await navigator.storage.getDirectory();
-    const handle = /** @type {any} */ (await root.getFileHandle("bare", { create: true }));
-    const file = await handle.createSyncAccessHandle();
-    const buffer = new Uint8Array(SPAN);
-    for (let at = 0; at < bytes; at += SPAN) {
-      file.write(buffer.subarray(0, Math.min(SPAN, bytes - at)), { at });
-    }
-    file.flush();
-    const bareFetch = async () => {
-      const reader = (await fetch("/weights", { cache: "no-store" })).body?.getReader();
-      while (!(await reader?.read())?.done);
-    };
+    const file = await openBare("bare");
+    await keepBare("/weights", file);
     const bareKeep = async () => {
-      const kept = /** @type {any} */ (await root.getFileHandle("kept", { create: true }));
-      const copy = await kept.createSyncAccessHandle();
-      const reader = (await fetch("/weights", { cache: "no-store" })).body?.getReader();
-      let at = 0;
-      for (let next = await reader?.read(); next?.value; next = await reader?.read()) {
-        at += copy.write(next.value, { at });
-      }
-      copy.flush();
-      copy.close();
+      const kept = await openBare("kept");
+      await keepBare("/weights", kept);
+      kept.close();
       await root.removeEntry("kept");
     };
     const bareRanges = async () => {
@@ -117,25 +104,19 @@ function worker() {
       };
       await Promise.all([fetchRanges(), fetchRanges(), fetchRanges()]);
     };
-    const bareRead = async () => {
-      for (let at = 0; at < bytes; at += SPAN) {
-        file.read(new Uint8Array(Math.min(SPAN, bytes - at)), { at });
-      }
-    };
     /** @type {[string, () => Promise<unknown>][]} */
     const runs = [
-      ["bare fetch", bareFetch],
+      ["bare fetch", () => fetchBare("/weights")],
       ["bare fetch into a private file", bareKeep],
       ["bare fetches of 4 MiB, three at once", bareRanges],
       ["loader, network, nothing stored", () => readAll(undefined)],
       ["loader, network, stored", async () => readAll(await OpfsStore.openToKeep(console.error))],
-      ["bare read of a private file", bareRead],
+      ["bare read of a private file", async () => readBare(file, bytes)],
       ["loader, from the store", async () => readAll(await OpfsStore.openToKeep(console.error))],
     ];
     /** @type {Record<string, number[]>} */
     const seconds = Object.fromEntries(runs.map(([what]) => [what, []]));
-    // Once for nothing, so that no run has the server's cold disk. Then in turns: other work on the machine hits all alike.
-    await bareFetch();
+    // In turns: other work on the machine hits all alike.
     for (let pass = 0; pass < PASSES; pass++) {
       for (const [what, run] of runs) {
         seconds[what]?.push(await time(run));
