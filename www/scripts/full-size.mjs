@@ -5,7 +5,6 @@
  *
  *     npm run build:lib && node scripts/full-size.mjs FOLDER [MEMORY]
  */
-import { spawnSync } from "node:child_process";
 import { mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,7 +18,7 @@ const given = memory === undefined ? "undefined" : String(Number(memory));
 const paths = await readdir(model, { recursive: true });
 const sizes = await Promise.all(paths.map(async (path) => (await stat(join(model, path))).size));
 const largest = paths[sizes.indexOf(Math.max(...sizes))];
-await writeFile(join(scratch, "bare.js"), `onmessage = ${bare}`);
+await writeFile(join(scratch, "alone.js"), `onmessage = ${alone}`);
 await writeFile(
   join(scratch, "index.html"),
   `<!doctype html><script type="module">(${run})(${given}, "/model/${largest}")</script>`,
@@ -44,7 +43,7 @@ const watch = setInterval(async () => {
   if (!Number.isNaN(empty)) {
     most = Math.max(most, await renderers());
   }
-}, 200);
+}, 500);
 try {
   for (const what of ["first visit, from the network", "second visit, from this device"]) {
     console.log(what);
@@ -75,46 +74,60 @@ try {
   await rm(scratch, { recursive: true });
 }
 
-/** Memory of all renderers of this Chromium, in bytes: JavaScript's heap, the wasm, buffers; not what is on the device. */
+/**
+ * Memory of all renderers of this Chromium, in bytes: JavaScript's heap, the wasm, buffers; not what is on the device. Read from
+ * the system without a program that would have to be started: this process is the server too.
+ */
 async function renderers() {
-  const { stdout: list } = spawnSync("pgrep", ["-f", `type=renderer.*${profile}|${profile}.*type=renderer`], {
-    encoding: "utf8",
-  });
-  const sizes = await Promise.all(
-    list
-      .trim()
-      .split("\n")
-      .map(async (id) => {
-        const status = await readFile(`/proc/${id}/status`, "utf8").catch(() => "");
-        const kibibytes = (/** @type {string} */ what) =>
-          Number(new RegExp(`${what}:\\s+(\\d+)`).exec(status)?.[1] ?? 0);
-        // What is shared with the browser's processes is not the page's.
-        return (kibibytes("RssAnon") + kibibytes("RssShmem")) * 1024;
-      }),
+  const all = await Promise.all(
+    (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(memoryOfRenderer),
   );
-  return sizes.reduce((sum, size) => sum + size, 0);
+  return all.reduce((sum, bytes) => sum + bytes, 0);
+}
+
+async function memoryOfRenderer(/** @type {string} */ id) {
+  const read = (/** @type {string} */ what) => readFile(`/proc/${id}/${what}`, "utf8").catch(() => "");
+  const command = await read("cmdline");
+  if (!command.includes("type=renderer") || !command.includes(profile)) {
+    return 0;
+  }
+  const status = await read("status");
+  const kibibytes = (/** @type {string} */ what) =>
+    Number(new RegExp(`${what}:\\s+(\\d+)`).exec(status)?.[1] ?? 0);
+  // What is shared with the browser's processes is not the page's.
+  return (kibibytes("RssAnon") + kibibytes("RssShmem")) * 1024;
 }
 
 /**
- * Runs in a worker: a file of the server fetched, fetched into a private file, and read from there, without the loader. Fetched
- * once for nothing, so that the server's disk is not what is measured.
+ * Runs in a worker: a file of the server, with the loader and without it. Fetched once for nothing, so that the server's disk is
+ * not what is measured.
  */
-async function bare(/** @type {{ data: string }} */ { data: url }) {
-  const scripts = "/scripts/bare.mjs";
-  const { fetchBare, keepBare, openBare, readBare } = await import(scripts);
-  const file = await openBare("bare");
+async function alone(/** @type {{ data: string }} */ { data: url }) {
+  const [opfs, scripts] = ["/lib/weights/opfs.js", "/scripts/loading.mjs"];
+  const { OpfsStore } = await import(opfs);
+  const { fetchBare, keepBare, openBare, readBare, readThroughLoader } = await import(scripts);
+  const root = await navigator.storage.getDirectory();
+  const path = url.slice(1);
   const bytes = await fetchBare(url);
   const speed = async (/** @type {() => unknown} */ action) => {
     const began = performance.now();
     await action();
     return `${(bytes / 1000 / (performance.now() - began)).toFixed(0)} MB/s`;
   };
-  const fetching = await speed(() => fetchBare(url));
-  const keeping = await speed(() => keepBare(url, file));
-  const reading = await speed(() => readBare(file, bytes));
+  const told = [
+    `bare fetch ${await speed(() => fetchBare(url))}`,
+    `the loader with nothing stored ${await speed(() => readThroughLoader(path))}`,
+  ];
+  const file = await openBare("bare");
+  told.push(`bare fetch into a private file ${await speed(() => keepBare(url, file))}`);
+  told.push(`bare read of it ${await speed(() => readBare(file, bytes))}`);
   file.close();
-  await (await navigator.storage.getDirectory()).removeEntry("bare");
-  postMessage(`bare fetch ${fetching}, into a private file ${keeping}, bare read of it ${reading}`);
+  await root.removeEntry("bare");
+  const store = await OpfsStore.openToKeep(console.error);
+  told.push(`the loader, stored ${await speed(() => readThroughLoader(path, store))}`);
+  told.push(`the loader from the store ${await speed(() => readThroughLoader(path, store))}`);
+  await root.removeEntry("kinetoscope", { recursive: true });
+  postMessage(`largest file: ${told.join(", ")}`);
 }
 
 /** Runs in the page. */
@@ -127,7 +140,7 @@ async function run(/** @type {number | undefined} */ memory, /** @type {string} 
     const { load, plan } = await import(path);
     const clip = { prompt: "a red ball", width: 128, height: 128, frames: 5, steps: 1, guidance: 1 };
     const options = { device: "webgpu", ...(memory === undefined ? {} : { memory }) };
-    const worker = new Worker("/bare.js");
+    const worker = new Worker("/alone.js");
     const told = new Promise((resolve, reject) => {
       worker.onmessage = ({ data }) => resolve(data);
       worker.onerror = ({ message }) => reject(new Error(message));
@@ -139,17 +152,18 @@ async function run(/** @type {number | undefined} */ memory, /** @type {string} 
     let most = empty;
     const watch = setInterval(async () => {
       most = Math.max(most, await measure());
-    }, 500);
+    }, 2000);
     await tell({ began: true });
     const timed = async (/** @type {string} */ what, /** @type {() => Promise<any>} */ action) => {
       const began = performance.now();
       const result = await action();
-      const took = (performance.now() - began) / 1000;
+      const ended = performance.now();
+      const took = (ended - began) / 1000;
       const grown = ((most - empty) / 1e6).toFixed(0);
       await say(
         `${what}: ${took.toFixed(1)} s; heap, buffers and wasm so far at most ${grown} MB above the empty page`,
       );
-      return { result, took };
+      return { result, took, ended };
     };
     const { result: advice } = await timed("plan", () => plan("/model/", clip, options));
     const stages = advice.plan?.stages ?? [];
@@ -159,9 +173,25 @@ async function run(/** @type {number | undefined} */ memory, /** @type {string} 
     await say(`planned: ${planned.join(", ")}`);
     /** @type {any} */
     let last;
-    const onProgress = (/** @type {any} */ progress) => (last = progress);
-    const { result: model, took } = await timed("load", () => load("/model/", { ...options, onProgress }));
-    await say(`loaded: ${(last.loaded / 1e6).toFixed(0)} MB, ${(last.loaded / 1e6 / took).toFixed(0)} MB/s`);
+    let began = NaN;
+    const onProgress = (/** @type {any} */ progress) => {
+      if (Number.isNaN(began) && progress.type === "weights") {
+        began = performance.now();
+      }
+      last = progress;
+    };
+    const {
+      result: model,
+      took,
+      ended,
+    } = await timed("load", () => load("/model/", { ...options, onProgress }));
+    const megabytes = last.loaded / 1e6;
+    const speeds = [(ended - began) / 1000, took].map((seconds) => (megabytes / seconds).toFixed(0));
+    await say(
+      last.from === "network"
+        ? `fetched and stored: ${megabytes.toFixed(0)} MB, ${speeds[0]} MB/s from the first weight on, ${speeds[1]} in all`
+        : `in the store: ${megabytes.toFixed(0)} MB`,
+    );
     const session = await model.session(clip);
     await timed("encode", () => session.encode());
     await timed("step", () => session.step());

@@ -62,27 +62,10 @@ function worker() {
   };
 
   globalThis.onmessage = async ({ data: bytes }) => {
-    const [library, opfs, scripts] = ["/lib/weights/source.js", "/lib/weights/opfs.js", "/scripts/bare.mjs"];
-    const { openSource } = await import(library);
+    const [opfs, scripts] = ["/lib/weights/opfs.js", "/scripts/loading.mjs"];
     const { OpfsStore } = await import(opfs);
-    const { fetchBare, keepBare, openBare, readBare } = await import(scripts);
-    const url = new URL("/", location.href).href;
-    /** As the wasm reads: spans of 4 MiB in the order of the file, three at once. */
-    const readAll = async (/** @type {unknown} */ store) => {
-      const source = openSource({ kind: "folder", url }, { store });
-      const length = await source.size("weights");
-      source.plan([{ path: "weights", start: 0, end: length }]);
-      let next = 0;
-      const read = async () => {
-        while (next < length) {
-          const start = next;
-          next = Math.min(start + SPAN, length);
-          source.giveBack(await source.read("weights", start, next));
-        }
-      };
-      await Promise.all([read(), read(), read()]);
-      source.release();
-    };
+    const { fetchBare, keepBare, openBare, readBare, readThroughLoader } = await import(scripts);
+    const readAll = (/** @type {unknown} */ store) => readThroughLoader("weights", store);
     const root = await navigator.storage.getDirectory();
     const file = await openBare("bare");
     await keepBare("/weights", file);

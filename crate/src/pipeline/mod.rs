@@ -33,5 +33,5 @@ pub use pieces::FILES;
 pub use plan::{ClipPlan, StagePlan};
 pub use preview::Preview;
 pub use session::{FramesEvent, Session, StepEvent, TextEvent};
-#[cfg(feature = "bench")]
+#[cfg(any(feature = "bench", test))]
 pub(crate) use stages::{DecoderState, SamplerState, decode};

@@ -20,6 +20,9 @@ const GAP_BYTES: u64 = 64 << 10;
 /// Reads under way at once.
 const PARALLEL_READS: usize = 3;
 
+/// As many of what is only fetched, and not held here: several spans are of one chunk of what fetches.
+const PARALLEL_FETCHES: usize = 10;
+
 /// How far loading has come.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct LoadProgress {
@@ -106,7 +109,7 @@ pub async fn fetch_weights(
     let total = batches.iter().map(|b| b.span.range.end - b.span.range.start).sum();
     let mut loaded = 0;
     let fetch = |batch: Batch| async move { source.fetch(&batch.span).await.map(|()| batch) };
-    let mut fetches = stream::iter(batches).map(fetch).buffered(PARALLEL_READS);
+    let mut fetches = stream::iter(batches).map(fetch).buffered(PARALLEL_FETCHES);
     while let Some(batch) = fetches.next().await {
         cancel.check()?;
         let batch = batch?;

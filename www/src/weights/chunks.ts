@@ -91,15 +91,43 @@ export class ChunkReader {
 
   /** The chunk from its host, checked. Where there is a store it is stored too, which may end after the bytes are here. */
   async download(path: string, chunk: Chunk): Promise<Uint8Array<ArrayBuffer>> {
-    await this.#enter();
-    const arrives = new Promise<Uint8Array<ArrayBuffer>>((arrived, failed) => {
-      const stored = this.#bring(path, chunk, arrived)
-        .catch(failed)
-        .finally(() => this.#storing.delete(stored));
-      this.#storing.add(stored);
+    const { key } = chunk;
+    return this.#connected(async (arrived) => {
+      const fetch = async (part?: PartialChunk): Promise<Uint8Array<ArrayBuffer>> => {
+        const bytes = await this.#fetch(path, chunk, part);
+        this.#remember(path, chunk, bytes);
+        return bytes;
+      };
+      if (!this.#store || key === undefined) {
+        arrived(await fetch());
+        return;
+      }
+      await this.#store.fill(key, this.#signal, async (part) => {
+        // No part: the store is full, or another tab has stored the chunk while this one waited for its turn.
+        const kept = part ? undefined : await this.kept(path, chunk);
+        arrived(kept ?? (await fetch(part)));
+        await part?.finish();
+      });
     });
-    // The connection is the next chunk's at once: how far the disk may be behind, the operating system knows.
-    return arrives.finally(() => this.#leave());
+  }
+
+  /** The chunk from its host into the store, checked, if it can be stored; that may end after it is here. */
+  async downloadToStore(path: string, chunk: Chunk): Promise<void> {
+    const { key } = chunk;
+    return this.#connected(async (arrived) => {
+      if (this.#store && key !== undefined) {
+        await this.#store.fill(key, this.#signal, async (part) => {
+          if (part && chunk.sha256 === undefined) {
+            await this.#pass(chunk, part);
+          } else if (part) {
+            this.memory.drop(await this.#fetch(path, chunk, part));
+          }
+          arrived();
+          await part?.finish();
+        });
+      }
+      arrived();
+    });
   }
 
   /** Settles once what was downloaded is stored. */
@@ -130,18 +158,26 @@ export class ChunkReader {
     this.memory.release();
   }
 
-  async #bring(path: string, chunk: Chunk, arrived: (bytes: Uint8Array<ArrayBuffer>) => void): Promise<void> {
-    const { key } = chunk;
-    const store = this.#store;
-    if (!store || key === undefined) {
-      arrived(await this.#fetch(path, chunk, undefined));
-      return;
-    }
-    await store.fill(key, this.#signal, async (part) => {
-      // No part: the store is full, or another tab has stored the chunk while this one waited for its turn.
-      const kept = part ? undefined : await this.kept(path, chunk);
-      arrived(kept ?? (await this.#fetch(path, chunk, part)));
-      await part?.finish();
+  /** Brings something over a connection of its own, which is the next one's once it has arrived: the disk may be behind. */
+  async #connected<T>(bring: (arrived: (what: T) => void) => Promise<void>): Promise<T> {
+    await this.#enter();
+    const arrives = new Promise<T>((arrived, failed) => {
+      const stored = bring(arrived)
+        .catch(failed)
+        .finally(() => this.#storing.delete(stored));
+      this.#storing.add(stored);
+    });
+    return arrives.finally(() => this.#leave());
+  }
+
+  /** From the host to the disk, with nothing of it held here. */
+  async #pass({ remote, start, bytes }: Chunk, part: PartialChunk): Promise<void> {
+    let filled = part.size(bytes);
+    this.#traffic.add(filled, "cache");
+    await remote.fetch({ start: start + filled, end: start + bytes }, (piece) => {
+      part.write(piece, filled);
+      filled += piece.length;
+      this.#traffic.add(piece.length, "network");
     });
   }
 
@@ -182,7 +218,6 @@ export class ChunkReader {
         throw hashMismatch(path, chunk.index, chunk.sha256 ?? "", found ?? "");
       }
     }
-    this.#remember(path, chunk, bytes);
     return bytes;
   }
 
@@ -234,6 +269,9 @@ export class ChunkedFile {
   readonly #layout: ChunkLayout;
   readonly #reader: ChunkReader;
   readonly #coming = new Map<number, Coming>();
+  /** Chunks on their way to the store alone, and those that have gone it, which the disk may have later. */
+  readonly #storing = new Map<number, Promise<void>>();
+  readonly #stored = new Set<number>();
   /** What is going to be read. */
   #planned: readonly Range[] = [];
   /** Whether anything ever was. */
@@ -266,10 +304,8 @@ export class ChunkedFile {
       return;
     }
     for (let index = Math.floor(start / chunkBytes); index * chunkBytes < end; index++) {
-      const chunk = this.#layout.chunk(index);
-      if (chunk.key !== undefined && !(await this.#reader.isStored(chunk))) {
-        this.#reader.memory.drop(await this.#chunk(index));
-      }
+      // What is read meanwhile is stored by whoever reads it.
+      await (this.#coming.get(index)?.chunk ?? this.#beginStoring(index));
     }
   }
 
@@ -345,23 +381,55 @@ export class ChunkedFile {
     if (!coming) {
       coming = { chunk: this.#bring(this.#layout.chunk(index), this.#turn), readers: 0 };
       this.#coming.set(index, coming);
-      // Without their values: the last promise would hold every chunk there ever was.
-      this.#turn = Promise.allSettled([this.#turn, coming.chunk]).then(() => undefined);
+      this.#follow(coming.chunk);
     }
     return coming;
   }
 
   async #bring(chunk: Chunk, turn: Promise<unknown>): Promise<Uint8Array<ArrayBuffer>> {
     const { path } = this.#layout;
+    // Where that fails, this read is to say so.
+    await this.#storing.get(chunk.index)?.catch(() => undefined);
     const kept = await this.#reader.kept(path, chunk);
     if (kept) {
       return kept;
     }
+    await this.#awaitTurn(chunk, turn);
+    return this.#reader.download(path, chunk);
+  }
+
+  #beginStoring(index: number): Promise<void> {
+    let storing = this.#storing.get(index);
+    if (!storing) {
+      storing = this.#store(this.#layout.chunk(index), this.#turn).finally(() => this.#storing.delete(index));
+      this.#storing.set(index, storing);
+      this.#follow(storing);
+    }
+    return storing;
+  }
+
+  async #store(chunk: Chunk, turn: Promise<unknown>): Promise<void> {
+    if (chunk.key === undefined || this.#stored.has(chunk.index)) {
+      return;
+    }
+    if (!(await this.#reader.isStored(chunk))) {
+      await this.#awaitTurn(chunk, turn);
+      await this.#reader.downloadToStore(this.#layout.path, chunk);
+    }
+    this.#stored.add(chunk.index);
+  }
+
+  /** The next one's turn is after that. */
+  #follow(coming: Promise<unknown>): void {
+    // Without their values: the last promise would hold every chunk there ever was.
+    this.#turn = Promise.allSettled([this.#turn, coming]).then(() => undefined);
+  }
+
+  async #awaitTurn(chunk: Chunk, turn: Promise<unknown>): Promise<void> {
     if (!chunk.remote.ranged) {
       await Promise.race([turn, chunk.remote.foundRanged]);
       await this.#keepWhatPasses(chunk);
     }
-    return this.#reader.download(path, chunk);
   }
 
   /** Without ranges all that lies before a chunk comes along: it is stored rather than asked for again later. */
@@ -372,8 +440,9 @@ export class ChunkedFile {
     }
     for (let before = index - Math.floor((start - remote.streamsAt) / chunkBytes); before < index; before++) {
       const passing = this.#layout.chunk(before);
-      const chunk = (await this.#reader.kept(path, passing)) ?? (await this.#reader.download(path, passing));
-      this.#reader.memory.drop(chunk);
+      if (!(await this.#reader.isStored(passing))) {
+        await this.#reader.downloadToStore(path, passing);
+      }
     }
   }
 

@@ -244,17 +244,23 @@ class OpfsPart implements PartialChunk {
     this.#then = then;
   }
 
-  read(into: Uint8Array<ArrayBuffer>): number {
+  size(limit: number): number {
     let there = 0;
     this.#try((file) => {
       const size = file.getSize();
-      if (size > into.length) {
-        // Of no chunk of this name.
+      if (size > limit) {
         file.truncate(0);
       } else {
-        there = file.read(into.subarray(0, size), { at: 0 });
+        there = size;
       }
     });
+    return there;
+  }
+
+  read(into: Uint8Array<ArrayBuffer>): number {
+    const size = this.size(into.length);
+    let there = 0;
+    this.#try((file) => (there = file.read(into.subarray(0, size), { at: 0 })));
     return there;
   }
 
@@ -284,7 +290,7 @@ class OpfsPart implements PartialChunk {
   }
 
   /** A part that failed is given up, and its room with it. */
-  #try(action: (file: SyncAccessHandle) => void): void {
+  #try(action: (file: SyncAccessHandle) => unknown): void {
     if (!this.#file) {
       return;
     }

@@ -31,6 +31,8 @@ export interface StoredRecord {
 
 /** The beginning of a chunk, kept while the rest is on its way. Nothing of it throws: a disk that fails ends the keeping. */
 export interface PartialChunk {
+  /** How many bytes are there. More than `limit` are of no chunk of this name, and forgotten. */
+  size(limit: number): number;
   /** Fills `into` from the front with what is there; gives how much that is. */
   read(into: Uint8Array<ArrayBuffer>): number;
   write(piece: Uint8Array<ArrayBuffer>, at: number): void;

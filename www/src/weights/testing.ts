@@ -111,6 +111,11 @@ export class MemoryStore implements ChunkStore {
     use: (part: PartialChunk | undefined) => Promise<T>,
   ): Promise<T> {
     const part: PartialChunk = {
+      size: (limit) => {
+        const there = this.parts.get(key)?.length ?? 0;
+        expect(there).toBeLessThanOrEqual(limit);
+        return there;
+      },
       read: (into) => {
         const there = this.parts.get(key) ?? new Uint8Array();
         into.set(there);

@@ -277,3 +277,32 @@ impl Mlp {
         self.linear_2.forward(rec, &hidden)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::published::Published;
+    use crate::pipeline::{Architecture, Clip, Configs, GenerateOptions, SamplerState};
+
+    #[test]
+    fn a_prompt_encoded_for_fewer_blocks_is_refused() {
+        let configs = Configs::published(Published::Tiny).unwrap();
+        let architecture = Architecture::assumed(configs).unwrap();
+        let clip = Clip::new(&GenerateOptions::default(), &architecture.configs).unwrap();
+        let sampler = SamplerState::new(&architecture, &clip).unwrap();
+        let transformer = &architecture.transformer;
+        let mut context = transformer.prompt_context(1, 1);
+        let pass = |context: &PromptContext| {
+            let mut rec = Recorder::new();
+            let time = transformer.embed_time(&mut rec, &sampler.sinusoid)?;
+            transformer.forward(&mut rec, &sampler.latents, &time, [context], false, &sampler.rope).map(drop)
+        };
+        pass(&context).unwrap();
+        context.keys_values.pop();
+        let refused = pass(&context).unwrap_err();
+        assert!(
+            matches!(&refused, Error::ShapeMismatch { found, .. } if *found == [context.keys_values.len()]),
+            "{refused}"
+        );
+    }
+}

@@ -1,4 +1,4 @@
-/** What the browser gives without the loader, for measuring the loader beside it. Runs in a worker of a page. */
+/** The loader alone, and what the browser gives without it, for measuring one beside the other. Runs in a worker of a page. */
 
 const SPAN = 4 << 20;
 
@@ -34,4 +34,25 @@ export async function openBare(/** @type {string} */ name) {
   const root = await navigator.storage.getDirectory();
   const handle = /** @type {any} */ (await root.getFileHandle(name, { create: true }));
   return handle.createSyncAccessHandle();
+}
+
+/** Reads a file of this server through the loader as the wasm reads: spans of 4 MiB in the order of the file, three at once. */
+export async function readThroughLoader(/** @type {string} */ path, /** @type {unknown} */ store) {
+  const library = "/lib/weights/source.js";
+  const { openSource } = await import(library);
+  const source = openSource({ kind: "folder", url: new URL("/", location.href).href }, { store });
+  const length = await source.size(path);
+  source.plan([{ path, start: 0, end: length }]);
+  let next = 0;
+  const read = async () => {
+    while (next < length) {
+      const start = next;
+      next = Math.min(start + SPAN, length);
+      source.giveBack(await source.read(path, start, next));
+    }
+  };
+  await Promise.all([read(), read(), read()]);
+  // Not before the disk has what is to be stored.
+  await source.markComplete();
+  source.release();
 }
