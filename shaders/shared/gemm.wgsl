@@ -60,8 +60,19 @@ const ACCUMULATE = 4u;
 // Four columns at four neighbouring k of one group, as they are stored.
 struct Block {
     quants: vec4<u32>,
+    groups: Groups,
+}
+
+// Scale and offset of a group of each of four columns, as they are stored.
+struct Groups {
     groups: vec4<u32>,
     nests: vec4<u32>,
+}
+
+// The same as numbers.
+struct Scales {
+    scale: vec4<f32>,
+    offset: vec4<f32>,
 }
 
 // The word with the quants of the four elements from `element` on.
@@ -74,26 +85,54 @@ fn quant_word(element: u32) -> u32 {
     //#endif
 }
 
-// The four columns from j on at the four k from k on; past the last of either they are the last.
-fn load_block(k: u32, j: u32) -> Block {
+// Where the four columns from j on are at k; past the last of either they are the last.
+fn elements(k: u32, j: u32) -> vec4<u32> {
     let depth = params.gemm.weight_rows;
     let columns = min(vec4<u32>(j, j + 1u, j + 2u, j + 3u), vec4<u32>(params.gemm.columns - 1u));
-    let element = columns * depth + min(k, depth - 4u);
-    let group = params.gemm.scales + (element >> vec4<u32>(params.gemm.group_shift));
-    var block: Block;
-    block.quants = vec4<u32>(
-        quant_word(element.x), quant_word(element.y), quant_word(element.z), quant_word(element.w),
-    );
-    block.groups = vec4<u32>(weight[group.x], weight[group.y], weight[group.z], weight[group.w]);
-    if params.gemm.nests != 0u {
-        let nest = params.gemm.nests + element / 256u;
-        block.nests = vec4<u32>(weight[nest.x], weight[nest.y], weight[nest.z], weight[nest.w]);
-    }
-    return block;
+    return columns * depth + min(k, depth - 4u);
 }
 
-// Four quants and their group to weights.
-fn widen_quants(word: u32, shift: u32, group: u32, nest: u32) -> vec4<f32> {
+fn load_quants(element: vec4<u32>) -> vec4<u32> {
+    return vec4<u32>(
+        quant_word(element.x), quant_word(element.y), quant_word(element.z), quant_word(element.w),
+    );
+}
+
+fn load_groups(element: vec4<u32>) -> Groups {
+    let group = params.gemm.scales + (element >> vec4<u32>(params.gemm.group_shift));
+    var groups: Groups;
+    groups.groups = vec4<u32>(weight[group.x], weight[group.y], weight[group.z], weight[group.w]);
+    if params.gemm.nests != 0u {
+        let nest = params.gemm.nests + element / 256u;
+        groups.nests = vec4<u32>(weight[nest.x], weight[nest.y], weight[nest.z], weight[nest.w]);
+    }
+    return groups;
+}
+
+fn load_block(k: u32, j: u32) -> Block {
+    let element = elements(k, j);
+    return Block(load_quants(element), load_groups(element));
+}
+
+fn widen_groups(groups: Groups) -> Scales {
+    var pairs = mat4x2<f32>(
+        unpack2x16float(groups.groups.x),
+        unpack2x16float(groups.groups.y),
+        unpack2x16float(groups.groups.z),
+        unpack2x16float(groups.groups.w),
+    );
+    if params.gemm.nests != 0u {
+        pairs[0] *= unpack2x16float(groups.nests.x);
+        pairs[1] *= unpack2x16float(groups.nests.y);
+        pairs[2] *= unpack2x16float(groups.nests.z);
+        pairs[3] *= unpack2x16float(groups.nests.w);
+    }
+    let rows = transpose(pairs);
+    return Scales(rows[0], rows[1]);
+}
+
+// The four quants of a word, without their group's scale.
+fn widen_word(word: u32, shift: u32) -> vec4<f32> {
     //#if QUANT8
     let bytes = vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u);
     let quants = vec4<f32>(bitcast<vec4<i32>>(bytes) >> vec4<u32>(24u));
@@ -101,25 +140,31 @@ fn widen_quants(word: u32, shift: u32, group: u32, nest: u32) -> vec4<f32> {
     let bytes = vec4<u32>(word << shift) << vec4<u32>(24u, 16u, 8u, 0u);
     let quants = vec4<f32>(bitcast<vec4<i32>>(bytes) >> vec4<u32>(28u));
     //#endif
-    var scale = unpack2x16float(group);
-    if params.gemm.nests != 0u {
-        scale *= unpack2x16float(nest);
-    }
-    return (quants + f32(params.gemm.zero)) * scale.x + scale.y;
+    return quants + f32(params.gemm.zero);
 }
 
-// What load_block read at k, a column of the matrix a k.
-fn widen_block(block: Block, k: u32) -> mat4x4<f32> {
+// What load_quants read at k, a column of the matrix a k.
+fn widen_quants(words: vec4<u32>, scales: Scales, k: u32) -> mat4x4<f32> {
     // Rows are whole blocks of 32, so that which half a k is in does not depend on the column.
     let shift = 4u - min(k, params.gemm.weight_rows - 4u) / 16u % 2u * 4u;
-    return transpose(
+    let quants = transpose(
         mat4x4<f32>(
-            widen_quants(block.quants.x, shift, block.groups.x, block.nests.x),
-            widen_quants(block.quants.y, shift, block.groups.y, block.nests.y),
-            widen_quants(block.quants.z, shift, block.groups.z, block.nests.z),
-            widen_quants(block.quants.w, shift, block.groups.w, block.nests.w),
+            widen_word(words.x, shift),
+            widen_word(words.y, shift),
+            widen_word(words.z, shift),
+            widen_word(words.w, shift),
         ),
     );
+    return mat4x4<f32>(
+        quants[0] * scales.scale + scales.offset,
+        quants[1] * scales.scale + scales.offset,
+        quants[2] * scales.scale + scales.offset,
+        quants[3] * scales.scale + scales.offset,
+    );
+}
+
+fn widen_block(block: Block, k: u32) -> mat4x4<f32> {
+    return widen_quants(block.quants, widen_groups(block.groups), k);
 }
 //#else
 // Four columns of the weight as they are stored.

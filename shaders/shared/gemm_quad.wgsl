@@ -1,7 +1,7 @@
 // Formula: as gemm.wgsl, in registers and without barriers for software adapters, four neighbouring invocations
 // together: 16 x 32 results a quad, 8 x 16 an invocation. Each loads half of its a and half of its b and swaps for the
-// rest, because a software adapter reads storage lane by lane, which costs more than the arithmetic: 8 loads for 512
-// products, where gemm_direct.wgsl has 16 for 256.
+// rest, because a software adapter reads storage lane by lane, which costs more than the arithmetic: 12 loads for 512
+// products, where gemm_direct.wgsl has 16 for 256. Of quantised weights scales are loaded once a group.
 // Layouts: as gemm_direct.wgsl. Invocations 4 i to 4 i + 3 of a workgroup are a quad; the device is tried first
 // (quad_probe.wgsl).
 // Grid: one workgroup for 8 blocks of 16 x 32, down the columns of blocks, folded.
@@ -52,6 +52,11 @@ fn main(
     var other1 = mat4x4<f32>();
     var other2 = mat4x4<f32>();
     var other3 = mat4x4<f32>();
+    //#if QUANT8|QUANT4
+    // Of the groups that k is in, which are read once.
+    var scales0: Scales;
+    var scales1: Scales;
+    //#endif
     let vectors = tap_vectors();
     for (var tap = 0u; tap < params.gemm.taps; tap++) {
         let source0 = tap_source(row0, tap);
@@ -59,6 +64,13 @@ fn main(
         let source2 = tap_source(row2, tap);
         let source3 = tap_source(row3, tap);
         for (var vector = 0u; vector < vectors; vector++) {
+            let k = (tap * vectors + vector) * 4u;
+            //#if QUANT8|QUANT4
+            if k % (1u << params.gemm.group_shift) == 0u {
+                scales0 = widen_groups(load_groups(elements(k, own_j)));
+                scales1 = widen_groups(load_groups(elements(k, own_j + 4u)));
+            }
+            //#endif
             let a = mat4x4<f32>(
                 load_tap(source0, vector),
                 load_tap(source1, vector),
@@ -66,11 +78,18 @@ fn main(
                 load_tap(source3, vector),
             );
             let other_a = swap_x(a);
-            let k = (tap * vectors + vector) * 4u;
+            //#if QUANT8|QUANT4
+            let b0 = widen_quants(load_quants(elements(k, own_j)), scales0, k);
+            //#else
             let b0 = load_b4(k, own_j);
+            //#endif
             own0 += b0 * a;
             other0 += b0 * other_a;
+            //#if QUANT8|QUANT4
+            let b1 = widen_quants(load_quants(elements(k, own_j + 4u)), scales1, k);
+            //#else
             let b1 = load_b4(k, own_j + 4u);
+            //#endif
             own1 += b1 * a;
             other1 += b1 * other_a;
             let b2 = swap_y(b0);
