@@ -113,21 +113,21 @@ export class ChunkReader {
 
   /** The chunk from its host into the store, checked, if it can be stored; that may end after it is here. */
   async downloadToStore(path: string, chunk: Chunk): Promise<void> {
-    const { key } = chunk;
-    return this.#connected(async (arrived) => {
-      if (this.#store && key !== undefined) {
-        await this.#store.fill(key, this.#signal, async (part) => {
-          if (part && chunk.sha256 === undefined) {
-            await this.#pass(chunk, part);
-          } else if (part) {
-            this.memory.drop(await this.#fetch(path, chunk, part));
-          }
-          arrived();
-          await part?.finish();
-        });
-      }
-      arrived();
-    });
+    const [store, { key }] = [this.#store, chunk];
+    if (!store || key === undefined) {
+      return;
+    }
+    return this.#connected((arrived) =>
+      store.fill(key, this.#signal, async (part) => {
+        if (part && chunk.sha256 === undefined) {
+          await this.#pass(chunk, part);
+        } else if (part) {
+          this.memory.drop(await this.#fetch(path, chunk, part));
+        }
+        arrived();
+        await part?.finish();
+      }),
+    );
   }
 
   /** Settles once what was downloaded is stored. */
@@ -269,7 +269,7 @@ export class ChunkedFile {
   readonly #layout: ChunkLayout;
   readonly #reader: ChunkReader;
   readonly #coming = new Map<number, Coming>();
-  /** Chunks on their way to the store alone, and those that have gone it, which the disk may have later. */
+  /** Chunks on their way to the store alone, and those that are there, which the disk may have later. */
   readonly #storing = new Map<number, Promise<void>>();
   readonly #stored = new Set<number>();
   /** What is going to be read. */
