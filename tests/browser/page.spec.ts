@@ -7,6 +7,9 @@ const onWebGpu = (url: string) => `${url}?device=webgpu`;
 
 const PROMPT = "a red ball bounces on green grass";
 
+/** Any step but the first: expectations look once a second, in which a fast machine makes many. */
+const inTheMiddle = /^Step (?!1 )\d+ of 100$/;
+
 test("makes a clip from a prompt, and saves it", async ({ kinetoscope, page, server }) => {
   await page.goto(onWebGpu(server.url));
   await kinetoscope.ready();
@@ -91,7 +94,7 @@ test("cancels in the middle, and makes a second clip after it", async ({ kinetos
   await page.goto(onWebGpu(server.url));
   await kinetoscope.chooseShortClip(100);
   await kinetoscope.generate.click();
-  await expect(kinetoscope.doing).toHaveText(/^Step [3-9] of 100$/);
+  await expect(kinetoscope.doing).toHaveText(inTheMiddle);
   await kinetoscope.cancel.click();
   await expect(kinetoscope.generate).toBeVisible();
   await expect(kinetoscope.alert).toBeHidden();
@@ -259,7 +262,7 @@ test("works with the keyboard alone", async ({ kinetoscope, page, server }) => {
 
   await kinetoscope.prompt.focus();
   await page.keyboard.press("Enter");
-  await expect(kinetoscope.doing).toHaveText(/^Step [2-9] of 100$/);
+  await expect(kinetoscope.doing).toHaveText(inTheMiddle);
   await page.keyboard.press("Escape");
   await expect(kinetoscope.generate).toBeVisible();
 
