@@ -173,7 +173,8 @@ function showModel({ info, device: deviceInfo }: Model): void {
     form.setSize(startSize.width, startSize.height);
     form.setFrames(startSize.frames);
   }
-  element("model", HTMLElement).textContent = `${info.name || "unnamed"}, ${megabytes(info.weightBytes)}`;
+  element("model", HTMLElement).textContent =
+    `${info.name || "unnamed"}, ${megabytes(info.weightBytes)} in memory`;
   const badge = element("device", HTMLElement);
   badge.textContent = deviceWords(deviceInfo);
   badge.dataset["device"] = deviceInfo.device;
