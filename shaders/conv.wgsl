@@ -40,6 +40,10 @@ struct Params {
 //#include "shared/gemm_tiled.wgsl"
 //#endif
 
+fn weight_start(row: u32) -> u32 {
+    return 0u;
+}
+
 fn gate_at(row: u32, j: u32) -> vec4<f32> {
     return vec4<f32>(1.0);
 }

@@ -41,6 +41,10 @@ fn gate_at(row: u32, j: u32) -> vec4<f32> {
     return vec4<f32>(gate_value(at, c), gate_value(at, c + 1u), gate_value(at, c + 2u), gate_value(at, c + 3u));
 }
 
+fn weight_start(row: u32) -> u32 {
+    return 0u;
+}
+
 // Four k of x from element `at` on, of which `count` are inside the row.
 fn load_x(at: u32, count: u32) -> vec4<f32> {
     //#if VEC4

@@ -8,7 +8,7 @@
 //   bias [columns]; combined and out [rows, width]. With VEC4 all but the bias start at whole vectors, and
 //   columns, column, width and channels are multiples of 4. k runs over taps of `channels` each, padded to whole
 //   vectors; the weight has no such padding. The shader that includes this has Params.gemm, binds a at 1, and gives
-//   gate_at(row, j).
+//   gate_at(row, j), and weight_start(row), the row of W that is the first for a tile of rows.
 // Grid: as the family of gemm_*.wgsl.
 // Workgroup: as the family.
 
@@ -167,25 +167,7 @@ fn widen_block(block: Block, k: u32) -> mat4x4<f32> {
     return widen_quants(block.quants, widen_groups(block.groups), k);
 }
 //#else
-// Four columns of the weight as they are stored.
-//#if HALF|BFLOAT
-alias Words = vec2<u32>;
-//#else
-alias Words = vec4<f32>;
-//#endif
-
-fn widen(words: Words) -> vec4<f32> {
-    //#if HALF
-    return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
-    //#else
-    //#if BFLOAT
-    let bits = vec4<u32>(words.x << 16u, words.x & 0xffff0000u, words.y << 16u, words.y & 0xffff0000u);
-    return bitcast<vec4<f32>>(bits);
-    //#else
-    return words;
-    //#endif
-    //#endif
-}
+//#include "shared/widen.wgsl"
 
 // Four columns of the weight, by their index in whole vectors from the binding's start.
 fn load_weight(index: u32) -> vec4<f32> {

@@ -59,6 +59,7 @@ fn main(
     let column0 = base(2u) / 4u + j / 4u;
     let column1 = base(2u) / 4u + min(j / 4u + 1u, stride - 1u);
     //#endif
+    let first_k = weight_start(row);
     let vectors = tap_vectors();
     for (var tap = 0u; tap < params.gemm.taps; tap++) {
         let source0 = tap_source(row0, tap);
@@ -78,7 +79,7 @@ fn main(
             let a5 = load_tap(source5, vector);
             let a6 = load_tap(source6, vector);
             let a7 = load_tap(source7, vector);
-            let k = (tap * vectors + vector) * 4u;
+            let k = first_k + (tap * vectors + vector) * 4u;
             //#if QUANT8|QUANT4
             let u = load_b4(k, j);
             //#else

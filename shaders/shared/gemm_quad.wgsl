@@ -57,6 +57,7 @@ fn main(
     var scales0: Scales;
     var scales1: Scales;
     //#endif
+    let first_k = weight_start(row);
     let vectors = tap_vectors();
     for (var tap = 0u; tap < params.gemm.taps; tap++) {
         let source0 = tap_source(row0, tap);
@@ -64,7 +65,7 @@ fn main(
         let source2 = tap_source(row2, tap);
         let source3 = tap_source(row3, tap);
         for (var vector = 0u; vector < vectors; vector++) {
-            let k = (tap * vectors + vector) * 4u;
+            let k = first_k + (tap * vectors + vector) * 4u;
             //#if QUANT8|QUANT4
             if k % (1u << params.gemm.group_shift) == 0u {
                 scales0 = widen_groups(load_groups(elements(k, own_j)));

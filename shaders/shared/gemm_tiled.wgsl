@@ -123,6 +123,7 @@ fn main(
     var b1 = Words();
     //#endif
 
+    let weight_k = weight_start(first_row);
     let depth = params.gemm.taps * tap_vectors() * 4u;
     for (var first_k = 0u; first_k < depth + STEP; first_k += STEP) {
         if first_k > 0u {
@@ -135,7 +136,7 @@ fn main(
             }
             //#if QUANT8|QUANT4
             if loads_b {
-                let columns = widen_block(b, first_k - STEP + b_k);
+                let columns = widen_block(b, weight_k + first_k - STEP + b_k);
                 for (var i = 0u; i < 4u; i++) {
                     b_tile[(b_k + i) * COLUMN_VECTORS + b_vector] = columns[i];
                 }
@@ -170,11 +171,11 @@ fn main(
             }
             //#if QUANT8|QUANT4
             if loads_b {
-                b = load_block(first_k + b_k, first_column + b_vector * 4u);
+                b = load_block(weight_k + first_k + b_k, first_column + b_vector * 4u);
             }
             //#else
-            b0 = load_words(first_k + b_k, b_column);
-            b1 = load_words(first_k + b_k + b_step, b_column);
+            b0 = load_words(weight_k + first_k + b_k, b_column);
+            b1 = load_words(weight_k + first_k + b_k + b_step, b_column);
             //#endif
         }
         if first_k == 0u {

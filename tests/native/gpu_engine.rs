@@ -158,6 +158,7 @@ fn a_device_is_tried_once() {
     let found = first.tuning().unwrap().clone();
     assert_eq!(first.limits().tiles, found.tiles);
     assert_eq!(first.limits().max_dispatch_flops, found.max_dispatch_flops);
+    assert_eq!(first.limits().winograd_channels, found.winograd_channels);
     assert!(found.key.contains(&first.info().name), "{found:?}");
 
     // What no device has: it is believed where it is of this device and these shaders, and tried again where not.

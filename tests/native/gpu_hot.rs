@@ -209,6 +209,16 @@ fn conv(case: &mut Case<'_>, [h, w]: [usize; 2], [c, n]: [usize; 2]) -> Vec<Tens
         4 => ([3, 3], ConvOptions { upsample: true, ..ConvOptions::same(3) }),
         _ => ([2, 3], ConvOptions { stride: case.size(1..=3), pad_before: 2, pad_after: 3, upsample: false }),
     };
+    conv_with(case, [h, w], [c, n], kernel, options)
+}
+
+fn conv_with(
+    case: &mut Case<'_>,
+    [h, w]: [usize; 2],
+    [c, n]: [usize; 2],
+    kernel: [usize; 2],
+    options: ConvOptions,
+) -> Vec<Tensor> {
     let kt = case.size(1..=3);
     let given = case.size(0..=kt - 1);
     let frames: Vec<Option<Tensor>> = (0..kt)
@@ -262,5 +272,16 @@ fn conv_of_many_channels() {
         let (c, n) = (case.size(3..=8), case.size(620..=660));
         let (c, n) = (even(case, c), even(case, n));
         conv(case, [h, w], [c, n])
+    });
+}
+
+/// Vectors of channels and enough blocks, of frames that end in the middle of one: what goes by Winograd's transforms.
+#[test]
+fn conv_by_transforms() {
+    agree_within((1 << 20, 5_000_000), 16, TOLERANCE, |case| {
+        let (h, w) = (case.size(8..=21), case.size(8..=21));
+        let (c, n) = (4 * case.size(1..=12), 4 * case.size(1..=24));
+        let options = ConvOptions { upsample: case.size(0..=2) == 0, ..ConvOptions::same(3) };
+        conv_with(case, [h, w], [c, n], [3, 3], options)
     });
 }

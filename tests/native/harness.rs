@@ -32,15 +32,17 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<(&'static str, Exec
     };
     // However few there are.
     let wide = GpuOptions { tiles: Some(Tiles { wide: true, few: 0 }), ..family(false) };
+    let winograd = |least, options| GpuOptions { winograd_channels: Some(least), ..options };
     let without_quads = |options| GpuOptions { quads: Some(false), ..options };
     [
         ("detected", GpuOptions::default()),
         ("with barriers", family(false)),
-        ("with barriers, wide tiles", wide),
-        ("barrier-free", family(true)),
+        ("with barriers, by Winograd's transforms", winograd(0, family(false))),
+        ("with barriers, wide tiles, by Winograd's transforms", winograd(0, wide)),
+        ("barrier-free", winograd(usize::MAX, family(true))),
         ("barrier-free, without quads", without_quads(family(true))),
-        ("tiny bindings, with barriers", tiny(false)),
-        ("tiny bindings, barrier-free", tiny(true)),
+        ("tiny bindings, with barriers, by Winograd's transforms", winograd(0, tiny(false))),
+        ("tiny bindings, barrier-free", winograd(usize::MAX, tiny(true))),
         ("tiny bindings, barrier-free, without quads", without_quads(tiny(true))),
     ]
     .into_iter()

@@ -51,7 +51,11 @@ async fn agree(record: fn(&mut Case) -> Tensor) {
     let cpu = open(DeviceChoice::Cpu, &GpuOptions::default()).await;
     // What a hardware GPU runs, however small the matrix.
     let barriers = GpuOptions { barrier_free: Some(false), ..GpuOptions::default() };
-    let tiles = |wide| GpuOptions { tiles: Some(Tiles { wide, few: 0 }), ..barriers.clone() };
+    let tiles = |wide| GpuOptions {
+        tiles: Some(Tiles { wide, few: 0 }),
+        winograd_channels: Some(0),
+        ..barriers.clone()
+    };
     for options in [GpuOptions::default(), barriers.clone(), tiles(false), tiles(true)] {
         let gpu = open(DeviceChoice::WebGpu, &options).await;
         for seed in 0..SEEDS {

@@ -35,7 +35,9 @@ pub async fn profile(
             }
         }
         if let Program::Gpu(program) = program {
-            program.kernels().for_each(|kernel| of(kernel.shader, &|time| time.dispatches += times));
+            program
+                .kernels()
+                .for_each(|kernel| of(operation(kernel.shader), &|time| time.dispatches += times));
         }
     }
     let (by, seconds) = match executor {
@@ -53,13 +55,18 @@ pub async fn profile(
         _ => ("clock", clocked(model, executor, cancel).await?),
     };
     for (name, seconds) in seconds {
-        of(name, &|time| time.seconds += seconds);
+        of(operation(name), &|time| time.seconds += seconds);
     }
     let sum: f64 = all.values().map(|time| time.seconds).sum();
     let share = |time: OperationTime| OperationTime { percent: time.seconds / sum * 100.0, ..time };
     let mut times: Vec<_> = all.into_values().filter(|time| time.dispatches > 0).map(share).collect();
     times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     Ok(Operations { by, times })
+}
+
+/// The operation that a shader is of: it has its name, but for the parts of convolutions.
+fn operation(shader: &'static str) -> &'static str {
+    if shader.starts_with("winograd_") { "conv" } else { shader }
 }
 
 /// Seconds by operation, each of them run by itself.

@@ -35,6 +35,9 @@ pub struct GpuOptions {
     pub max_dispatch_flops: Option<u64>,
     /// Which tiles to use; by default those that were found by trying.
     pub tiles: Option<Tiles>,
+    /// Channels, in and out, from which convolutions of 3 x 3 go by Winograd's transforms, `usize::MAX` for never; by default what was
+    /// found by trying.
+    pub winograd_channels: Option<usize>,
     /// What [`Gpu::tuning`] said when this and other devices were opened before: where one is of this device, nothing is tried again.
     pub tunings: Vec<Tuning>,
     /// Whether to try what suits the device, which takes up to a second; by default where kernels with barriers are used, but not
@@ -220,6 +223,8 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
 
 fn limits(device: &wgpu::Limits, software: bool, options: &GpuOptions) -> Limits {
     let cap = |limit: u64, most: Option<u64>| most.map_or(limit, |most| limit.min(most));
+    let barrier_free = options.barrier_free.unwrap_or(software);
+    let winograd = if barrier_free { Limits::SOFTWARE_WINOGRAD_CHANNELS } else { usize::MAX };
     let dispatch = if software { Limits::SOFTWARE_DISPATCH_FLOPS } else { Limits::HARDWARE_DISPATCH_FLOPS };
     Limits {
         // Whole vectors: some drivers state a limit one short of a power of two.
@@ -232,9 +237,10 @@ fn limits(device: &wgpu::Limits, software: bool, options: &GpuOptions) -> Limits
         max_workgroups: device.max_compute_workgroups_per_dimension,
         workgroup_memory: device.max_compute_workgroup_storage_size,
         max_dispatch_flops: options.max_dispatch_flops.unwrap_or(dispatch),
-        barrier_free: options.barrier_free.unwrap_or(software),
+        barrier_free,
         quads: false,
         tiles: options.tiles.unwrap_or(Tiles::UNTRIED),
+        winograd_channels: options.winograd_channels.unwrap_or(winograd),
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Limits {
     pub quads: bool,
     /// Which tiles matrices are cut into by kernels with barriers.
     pub tiles: Tiles,
+    /// Channels, in and out, from which convolutions of 3 x 3 go by Winograd's transforms; `usize::MAX` for never.
+    pub winograd_channels: usize,
 }
 
 /// Which of the tiles of `shared/gemm_tiled.wgsl` suit a device.
@@ -54,6 +56,7 @@ impl Limits {
         barrier_free: false,
         quads: false,
         tiles: Tiles::UNTRIED,
+        winograd_channels: usize::MAX,
     };
 
     /// 50 ms at 400 GFLOP/s, the slowest integrated GPUs. On a fast device a dispatch as small leaves most of it idle at its end:
@@ -62,6 +65,9 @@ impl Limits {
 
     /// 50-100 ms at the 5-10 GFLOP/s of the software adapters.
     pub const SOFTWARE_DISPATCH_FLOPS: u64 = 500_000_000;
+
+    /// Channels from which the software adapters gain by Winograd's transforms.
+    pub const SOFTWARE_WINOGRAD_CHANNELS: usize = 16;
 
     /// Elements of `dtype` that fit one binding wherever it starts: the start is rounded down to the offset alignment and
     /// the end up to whole vectors.

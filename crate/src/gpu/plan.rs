@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::dispatch::{Dispatch, buffer_bytes};
 use super::kernels::lower;
 use super::limits::Limits;
+use crate::ops::Op;
 use crate::recording::Recording;
 use crate::tensor::{Lifetime, Tensor};
 use crate::{Error, Result};
@@ -72,9 +73,12 @@ impl Plan {
 
     fn make(recording: &Recording, limits: &Limits, keeps_dispatches: bool) -> Result<Self> {
         let mut plan = Self::empty();
-        plan.assign(recording, limits)?;
-        for op in recording.ops() {
-            for dispatch in lower(op, limits)? {
+        let last_use = plan.uses(recording, limits)?;
+        let mut free = Vec::new();
+        for (index, op) in recording.ops().iter().enumerate() {
+            let dispatches = lower(op, limits)?;
+            plan.assign(op, &dispatches, |tensor| last_use.get(&tensor.id()) == Some(&index), &mut free);
+            for dispatch in dispatches {
                 plan.take_in(dispatch, limits, keeps_dispatches)?;
             }
             plan.ends.push(plan.dispatches.len());
@@ -132,9 +136,8 @@ impl Plan {
         self.temporary_bytes + self.resident_bytes + self.uniform_bytes
     }
 
-    /// Gives every temporary a pooled buffer from its first use to its last. A buffer freed by an operation is not taken by
-    /// the same operation's output: one dispatch cannot read and write the same buffer.
-    fn assign(&mut self, recording: &Recording, limits: &Limits) -> Result<()> {
+    /// The last operation that uses each tensor; the residents are listed.
+    fn uses(&mut self, recording: &Recording, limits: &Limits) -> Result<HashMap<u64, usize>> {
         let mut last_use = HashMap::new();
         for (index, op) in recording.ops().iter().enumerate() {
             for tensor in op.inputs().into_iter().chain([op.output()]) {
@@ -152,23 +155,37 @@ impl Plan {
                 }
             }
         }
-        let mut free = Vec::new();
-        for (index, op) in recording.ops().iter().enumerate() {
-            let output = op.output();
-            if output.lifetime() == Lifetime::Temporary && !self.place.contains_key(&output.id()) {
-                let buffer = self.take(&mut free, buffer_bytes(output));
-                self.place.insert(output.id(), buffer);
-            }
-            for tensor in op.inputs().into_iter().chain([output]) {
-                if last_use.get(&tensor.id()) == Some(&index)
-                    && let Some(buffer) = self.place.get(&tensor.id())
-                    && !free.contains(buffer)
-                {
-                    free.push(*buffer);
-                }
+        Ok(last_use)
+    }
+
+    /// Gives the temporaries that an operation writes pooled buffers, and takes back those of the ones that end with it. A buffer
+    /// freed by an operation is not taken by the same operation's output: one dispatch cannot read and write the same
+    /// buffer. What only its dispatches know of lives as long as the operation.
+    fn assign(
+        &mut self,
+        op: &Op,
+        dispatches: &[Dispatch],
+        ends: impl Fn(&Tensor) -> bool,
+        free: &mut Vec<usize>,
+    ) {
+        let own: HashSet<_> = op.inputs().into_iter().chain([op.output()]).map(Tensor::id).collect();
+        let bound = dispatches.iter().flat_map(|dispatch| &dispatch.bindings).map(|binding| &binding.tensor);
+        let mut inner = Vec::new();
+        for tensor in [op.output()].into_iter().chain(bound) {
+            if tensor.lifetime() == Lifetime::Temporary && !self.place.contains_key(&tensor.id()) {
+                let buffer = self.take(free, buffer_bytes(tensor));
+                self.place.insert(tensor.id(), buffer);
+                inner.extend((!own.contains(&tensor.id())).then_some(buffer));
             }
         }
-        Ok(())
+        free.extend(inner);
+        for tensor in op.inputs().into_iter().chain([op.output()]).filter(|tensor| ends(tensor)) {
+            if let Some(buffer) = self.place.get(&tensor.id())
+                && !free.contains(buffer)
+            {
+                free.push(*buffer);
+            }
+        }
     }
 
     /// The smallest free buffer that is large enough, else the largest one, grown, else a new one.

@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ops::{Affine, NormKind};
+use crate::ops::{Affine, ConvOptions, ConvWeight, NormKind};
 use crate::recording::Recorder;
 use crate::tensor::DType;
 
@@ -110,6 +110,28 @@ fn a_chain_needs_two_buffers() {
     assert_eq!(plan.buffers, [4000, 4000]);
     assert_eq!((plan.temporary_bytes, plan.resident_bytes), (8000, 4000));
     assert_eq!((plan.largest_binding, plan.uniform_bytes, plan.dispatches.len()), (4000, 2560, 10));
+}
+
+#[test]
+fn temporaries_of_one_operation_are_apart_from_all_it_touches_and_end_with_it() {
+    let limits = Limits { winograd_channels: 0, ..Limits::GUARANTEED };
+    let mut recorder = Recorder::new();
+    let matrix = Tensor::resident(DType::F32, &[9 * 16, 16]);
+    let weight = ConvWeight { matrix, channels_in: 16, channels_out: 16, kernel: [1, 3, 3] };
+    let mut x = Tensor::resident(DType::F32, &[9, 8, 16]);
+    for _ in 0..4 {
+        x = recorder.conv(&[Some(&x)], &weight, None, ConvOptions::same(3), None).unwrap();
+    }
+    let plan = Plan::new(&recorder.finish(), &limits).unwrap();
+    // Weight, frame and products of the transforms, and an input and an output.
+    assert_eq!((plan.ends.as_slice(), plan.buffers.len()), (&[4, 8, 12, 16][..], 5));
+    for dispatches in plan.dispatches.chunks(4) {
+        let bound = dispatches.iter().flat_map(|dispatch| &dispatch.bindings);
+        let ids: HashSet<_> = bound.map(|binding| binding.tensor.id()).collect();
+        let places: HashSet<_> = ids.iter().filter_map(|id| plan.place.get(id)).collect();
+        let residents = ids.iter().filter(|id| !plan.place.contains_key(id)).count();
+        assert_eq!(places.len() + residents, ids.len());
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Which kernels suit a device, and how much work it does in the time of a dispatch: found by trying, once.
 //!
-//! The tiles are tried on matrices with many of them, large against wide, and with few, large against small. Runs are long enough for
-//! the clocks of browsers, which are coarse, and the time of an empty submit is taken off.
+//! The tiles are tried on matrices with many of them, large against wide, and with few, large against small; Winograd's transforms on
+//! convolutions with many channels first, because with fewer they take more of the time. Runs are long enough for the clocks
+//! of browsers, which are coarse, and the time of an empty submit is taken off.
 
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
@@ -11,7 +12,7 @@ use super::limits::Tiles;
 use super::program::Program;
 use super::shaders;
 use crate::Result;
-use crate::ops::{Activation, Combine, LinearWeight};
+use crate::ops::{Activation, Combine, ConvOptions, ConvWeight, LinearWeight};
 use crate::recording::Recorder;
 use crate::tensor::{DType, Tensor};
 
@@ -25,11 +26,18 @@ const MANY: [usize; 2] = [1024, 8960];
 /// M and N of matrices of 24, 96 and 384 tiles.
 const FEW: [[usize; 2]; 3] = [[128, 1536], [512, 1536], [2048, 1536]];
 
+/// Channels, in and out, of convolutions, and width and height of their frames on hardware: with fewer channels they are larger, as
+/// in a VAE.
+const CONVOLUTIONS: [[usize; 2]; 3] = [[384, 32], [192, 64], [96, 128]];
+
+/// Width and height of all of them on a software adapter.
+const SOFTWARE_SIDE: usize = 8;
+
 /// Seconds of a timed run, and how many there are; the shortest counts.
 const SECONDS: f64 = 0.010;
 const RUNS: usize = 3;
 
-/// Products of a run.
+/// Operations of a run.
 const MOST_REPETITIONS: f64 = 256.0;
 
 /// Seconds that a dispatch may take where it can be split. At the rate of whole matrices; other operations are slower, and no submit is
@@ -49,6 +57,8 @@ pub struct Tuning {
     pub tiles: Tiles,
     /// Most work of a dispatch.
     pub max_dispatch_flops: u64,
+    /// Channels from which convolutions go by Winograd's transforms.
+    pub winograd_channels: usize,
 }
 
 impl Gpu {
@@ -69,6 +79,7 @@ impl Gpu {
         let found = found?;
         self.limits.tiles = self.options.tiles.unwrap_or(found.tiles);
         self.limits.max_dispatch_flops = self.options.max_dispatch_flops.unwrap_or(found.max_dispatch_flops);
+        self.limits.winograd_channels = self.options.winograd_channels.unwrap_or(found.winograd_channels);
         self.tuning = Some(found);
         Ok(())
     }
@@ -89,13 +100,25 @@ impl Gpu {
                 break;
             }
         }
+        let tiles = Tiles { wide: is_wide < is_large, few };
+        self.limits.tiles = tiles;
+        let winograd_channels = self.winograd_channels(latency).await?;
         let flops = 2.0 * self.depth() as f64 * MANY.into_iter().product::<usize>() as f64;
         let rate = flops / is_large.min(is_wide);
-        Ok(Tuning {
-            key,
-            tiles: Tiles { wide: is_wide < is_large, few },
-            max_dispatch_flops: dispatch_flops(rate),
-        })
+        Ok(Tuning { key, tiles, max_dispatch_flops: dispatch_flops(rate), winograd_channels })
+    }
+
+    /// The fewest channels with which convolutions gain by the transforms, as they do with all above.
+    async fn winograd_channels(&mut self, latency: f64) -> Result<usize> {
+        let mut least = usize::MAX;
+        for size in CONVOLUTIONS {
+            let direct = self.conv_seconds(size, usize::MAX, latency).await?;
+            if direct <= self.conv_seconds(size, 0, latency).await? {
+                break;
+            }
+            least = size[0];
+        }
+        Ok(least)
     }
 
     fn depth(&self) -> usize {
@@ -108,29 +131,60 @@ impl Gpu {
         let x = Tensor::resident(DType::F32, &[rows, self.depth()]);
         let matrix = Tensor::resident(DType::F16, &[self.depth(), LinearWeight::stride(columns)]);
         let weight = LinearWeight { matrix: matrix.clone(), columns };
+        let record = |rec: &mut Recorder| rec.linear(&x, &weight, None, Activation::None, Combine::None);
+        let found = self.seconds_of(&record, latency).await;
+        [&x, &matrix].into_iter().for_each(|tensor| self.release(tensor));
+        found
+    }
+
+    /// Seconds of a convolution of three frames, of zeros, that goes by the transforms from so many channels on.
+    async fn conv_seconds(
+        &mut self,
+        [channels, side]: [usize; 2],
+        least: usize,
+        latency: f64,
+    ) -> Result<f64> {
+        self.limits.winograd_channels = least;
+        let side = if self.info().software { SOFTWARE_SIDE } else { side };
+        let frame = Tensor::resident(DType::F32, &[side, side, channels]);
+        let matrix = Tensor::resident(DType::F16, &[27 * channels, channels]);
+        let weight = ConvWeight {
+            matrix: matrix.clone(),
+            channels_in: channels,
+            channels_out: channels,
+            kernel: [3, 3, 3],
+        };
+        let frames = [Some(&frame); 3];
+        let record = |rec: &mut Recorder| rec.conv(&frames, &weight, None, ConvOptions::same(3), None);
+        let found = self.seconds_of(&record, latency).await;
+        [&frame, &matrix].into_iter().for_each(|tensor| self.release(tensor));
+        found
+    }
+
+    /// Seconds of an operation.
+    async fn seconds_of(
+        &self,
+        record: &dyn Fn(&mut Recorder) -> Result<Tensor>,
+        latency: f64,
+    ) -> Result<f64> {
         let of = |repetitions: usize| {
             let mut rec = Recorder::new();
             for _ in 0..repetitions {
-                rec.linear(&x, &weight, None, Activation::None, Combine::None)?;
+                record(&mut rec)?;
             }
             self.prepare(&rec.finish())
         };
-        let found = async {
-            // The first run compiles.
-            let once = of(1)?;
-            self.run_whole(&once).await?;
-            let work = (self.run_whole(&once).await? - latency).max(1e-6);
-            let repetitions = (SECONDS / work).ceil().clamp(1.0, MOST_REPETITIONS) as usize;
-            let program = of(repetitions)?;
-            let mut least = f64::INFINITY;
-            for _ in 0..RUNS {
-                least = least.min(self.run_whole(&program).await?);
-            }
-            Ok((least - latency).max(1e-9) / repetitions as f64)
-        };
-        let found = found.await;
-        [x, matrix].iter().for_each(|tensor| self.release(tensor));
-        found
+        // The first run compiles.
+        let once = of(1)?;
+        self.run_whole(&once).await?;
+        let work = (self.run_whole(&once).await? - latency).max(1e-6);
+        let repetitions = (SECONDS / work).ceil().clamp(1.0, MOST_REPETITIONS) as usize;
+        let program = of(repetitions)?;
+        let mut least = f64::INFINITY;
+        for _ in 0..RUNS {
+            least = least.min(self.run_whole(&program).await?);
+        }
+        Ok((least - latency).max(1e-9) / repetitions as f64)
     }
 
     /// Seconds of a submit of next to nothing.

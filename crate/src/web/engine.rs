@@ -40,6 +40,7 @@ export interface Tuning {
   key: string;
   tiles: { wide: boolean; few: number };
   maxDispatchFlops: number;
+  winogradChannels: number;
 }
 
 /** Whether a clip can be made, known before any weights are read. */

@@ -55,8 +55,12 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("kinetoscope-devices-{}", std::process::id()));
         let path = folder.join("below").join("devices.json");
         assert_eq!(read(&path), []);
-        let tuning =
-            Tuning { key: "a".into(), tiles: Tiles { wide: true, few: 24 }, max_dispatch_flops: 1 << 40 };
+        let tuning = Tuning {
+            key: "a".into(),
+            tiles: Tiles { wide: true, few: 24 },
+            max_dispatch_flops: 1 << 40,
+            winograd_channels: usize::MAX,
+        };
         write(&path, std::slice::from_ref(&tuning)).unwrap();
         assert_eq!(read(&path), [tuning]);
         fs::write(&path, "[{}]").unwrap();

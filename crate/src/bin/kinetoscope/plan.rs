@@ -17,8 +17,14 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     let clip = Clip::new(&args.clip.options(), &architecture.configs)?;
     let guaranteed = Limits::GUARANTEED;
     let max_binding = args.max_binding.unwrap_or(guaranteed.max_binding);
-    // A device that binds more has buffers as large.
-    let limits = Limits { max_binding, max_buffer: guaranteed.max_buffer.max(max_binding), ..guaranteed };
+    let limits = Limits {
+        max_binding,
+        // A device that binds more has buffers as large.
+        max_buffer: guaranteed.max_buffer.max(max_binding),
+        // Which ways a device prefers is not known: the one that takes the most memory.
+        winograd_channels: 0,
+        ..guaranteed
+    };
     let advice = Advice::new(&architecture, &args.clip.options(), Some(&limits), args.memory.most)?;
     let Advice { download, verdict, alternatives } = advice;
     let plan = match verdict {

@@ -8,6 +8,9 @@ use crate::ops::{Activation, Conv, ConvOptions};
 const OP: &str = "conv";
 
 pub(super) fn lower(op: &Conv, limits: &Limits) -> Result<Vec<Dispatch>> {
+    if let Some(dispatches) = winograd::lower(op, limits)? {
+        return Ok(dispatches);
+    }
     let [out_height, out_width, n] = op.out.dims(OP, "out")?;
     let [_, stride] = op.weight.matrix.dims(OP, "weight")?;
     let [_, kernel_height, kernel_width] = op.weight.kernel;
@@ -48,6 +51,7 @@ pub(super) fn lower(op: &Conv, limits: &Limits) -> Result<Vec<Dispatch>> {
                 columns: n,
                 channels,
                 taps,
+                products: 1,
                 stride,
                 width: n,
                 column: 0,
@@ -85,10 +89,10 @@ pub(super) fn lower(op: &Conv, limits: &Limits) -> Result<Vec<Dispatch>> {
 }
 
 /// How output rows reach rows of the frame.
-struct Walk {
-    height: usize,
-    kernel_height: usize,
-    options: ConvOptions,
+pub(super) struct Walk {
+    pub(super) height: usize,
+    pub(super) kernel_height: usize,
+    pub(super) options: ConvOptions,
 }
 
 impl Walk {
@@ -97,7 +101,7 @@ impl Walk {
     }
 
     /// Rows of the frame under the kernel for some output rows; at least one, because nothing cannot be bound.
-    fn in_rows(&self, rows: &Range<usize>) -> Range<usize> {
+    pub(super) fn in_rows(&self, rows: &Range<usize>) -> Range<usize> {
         let (scale, stride, pad) = (self.scale(), self.options.stride.max(1), self.options.pad_before);
         let last = self.height.saturating_sub(1);
         let first = ((rows.start * stride).saturating_sub(pad) / scale).min(last);
@@ -106,7 +110,7 @@ impl Walk {
     }
 
     /// Output rows that reach at most `fit` rows of the frame; at least one.
-    fn most_rows(&self, fit: usize) -> usize {
+    pub(super) fn most_rows(&self, fit: usize) -> usize {
         if fit >= self.height {
             return usize::MAX;
         }

@@ -7,6 +7,9 @@ use crate::quants::Bits;
 /// Rows up to which a whole tile would be wasted.
 const SKINNY_ROWS: usize = 4;
 
+/// Columns up to which most of any other tile would be: three colours, for one.
+const NARROW_COLUMNS: usize = 16;
+
 /// A kernel of `shared/gemm_*.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
@@ -16,7 +19,7 @@ pub(super) enum Family {
     Wide,
     /// 32 x 32 results a workgroup.
     Small,
-    /// 8 x 8 results an invocation, without barriers.
+    /// 8 x 8 results an invocation, without barriers; for a few columns on every device.
     Direct,
     /// 16 x 32 results four invocations that swap values, without barriers.
     Quad,
@@ -42,6 +45,8 @@ pub(super) struct Gemm {
     pub(super) columns: usize,
     pub(super) channels: usize,
     pub(super) taps: usize,
+    /// Products one below the other, each with rows of the weight of its own.
+    pub(super) products: usize,
     /// Between rows of the weight, in elements.
     pub(super) stride: usize,
     /// Elements of an output row.
@@ -61,6 +66,8 @@ impl Family {
         let tiles = rows.div_ceil(128) * columns.div_ceil(64);
         if rows <= SKINNY_ROWS {
             Self::Skinny
+        } else if columns <= NARROW_COLUMNS {
+            Self::Direct
         } else if limits.barrier_free {
             if limits.quads { Self::Quad } else { Self::Direct }
         } else if tiles < limits.tiles.few {
@@ -92,7 +99,7 @@ impl Family {
     }
 
     /// Rows and columns of a tile, and tiles of a workgroup.
-    fn tile(self) -> (usize, usize, usize) {
+    pub(super) fn tile(self) -> (usize, usize, usize) {
         match self {
             Self::Tiled => (128, 64, 1),
             Self::Wide => (128, 128, 1),
@@ -147,8 +154,9 @@ impl Gemm {
             Activation::Silu => 2,
         };
         let depth = self.taps * self.channels;
+        let weight_rows = self.products * depth;
         let mut params =
-            words([self.rows, self.columns, self.channels, self.taps, depth, self.stride, self.width])?;
+            words([self.rows, self.columns, self.channels, self.taps, weight_rows, self.stride, self.width])?;
         params.extend([word(self.column)?, self.bias.into(), activation, self.combination as u32]);
         params.extend(words(quants)?);
         params.push(self.relu.into());

@@ -40,6 +40,7 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
                 columns: n,
                 channels: k,
                 taps: 1,
+                products: 1,
                 stride,
                 width,
                 column: op.column,

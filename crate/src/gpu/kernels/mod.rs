@@ -22,6 +22,7 @@ mod silu;
 mod soft_clamp;
 mod softmax;
 mod transpose;
+mod winograd;
 
 use std::ops::Range;
 
