@@ -62,7 +62,7 @@ fn convs() -> impl Iterator<Item = Conv> {
         format,
     };
     let all = [
-        conv(3, 3, [20, 8], false, Format::F32),
+        conv(3, 3, [20, 24], false, Format::F32),
         conv(3, 3, [5, 3], false, Format::F16),
         conv(1, 3, [12, 8], true, Format::F16),
         conv(1, 1, [7, 9], false, Format::F32),

@@ -474,13 +474,13 @@ fn a_plan_says_what_to_do() {
     let plan = |more: &[&str]| {
         kinetoscope(&[&["plan", "--model", folder, "--width", "256", "--height", "256"], more].concat())
     };
-    let little = plan(&["--frames", "17", "--memory", "70MiB"]);
+    let little = plan(&["--frames", "17", "--memory", "76MiB"]);
     failed(&little, "device_too_small", &["decode"]);
     let shown = String::from_utf8_lossy(&little.stdout).into_owned();
     let [fewer, smaller, tiny] = shown.lines().collect::<Vec<_>>()[..] else { panic!("{shown}") };
     assert!(fewer.contains(" frames: 256x256") && smaller.contains(", 17 frames would fit"), "{shown}");
     assert!(tiny.contains("--vae taew2_1.safetensors") && tiny.contains("256x256, 17 frames"), "{shown}");
-    let json = plan(&["--frames", "17", "--memory", "70MiB", "--json"]);
+    let json = plan(&["--frames", "17", "--memory", "76MiB", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["alternatives"][2]["changes"], serde_json::json!(["tinyDecoder"]));
 }

@@ -66,7 +66,10 @@ impl Limits {
     /// 50-100 ms at the 5-10 GFLOP/s of the software adapters.
     pub const SOFTWARE_DISPATCH_FLOPS: u64 = 500_000_000;
 
-    /// Channels from which the software adapters gain by Winograd's transforms.
+    /// Fewest channels with which Winograd's transforms are tried on hardware.
+    pub const HARDWARE_WINOGRAD_CHANNELS: usize = 96;
+
+    /// Channels from which the software adapters gain by them.
     pub const SOFTWARE_WINOGRAD_CHANNELS: usize = 16;
 
     /// Elements of `dtype` that fit one binding wherever it starts: the start is rounded down to the offset alignment and

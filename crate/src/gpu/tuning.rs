@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use super::device::Gpu;
-use super::limits::Tiles;
+use super::limits::{Limits, Tiles};
 use super::program::Program;
 use super::shaders;
 use crate::Result;
@@ -28,7 +28,7 @@ const FEW: [[usize; 2]; 3] = [[128, 1536], [512, 1536], [2048, 1536]];
 
 /// Channels, in and out, of convolutions, and width and height of their frames on hardware: with fewer channels they are larger, as
 /// in a VAE.
-const CONVOLUTIONS: [[usize; 2]; 3] = [[384, 32], [192, 64], [96, 128]];
+const CONVOLUTIONS: [[usize; 2]; 3] = [[384, 32], [192, 64], [Limits::HARDWARE_WINOGRAD_CHANNELS, 128]];
 
 /// Width and height of all of them on a software adapter.
 const SOFTWARE_SIDE: usize = 8;

@@ -21,8 +21,8 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         max_binding,
         // A device that binds more has buffers as large.
         max_buffer: guaranteed.max_buffer.max(max_binding),
-        // Which ways a device prefers is not known: the one that takes the most memory.
-        winograd_channels: 0,
+        // Whether the device gains by them is not known: with them it takes more memory.
+        winograd_channels: Limits::HARDWARE_WINOGRAD_CHANNELS,
         ..guaranteed
     };
     let advice = Advice::new(&architecture, &args.clip.options(), Some(&limits), args.memory.most)?;

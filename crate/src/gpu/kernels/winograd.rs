@@ -15,7 +15,7 @@ const POINTS: usize = 16;
 
 /// Most bytes of the transformed frames, and of their products: further blocks come after those before. Enough for many tiles, and
 /// few enough for the caches of large devices.
-const SLAB_BYTES: usize = 32 << 20;
+const SLAB_BYTES: usize = 16 << 20;
 
 /// Blocks below which transforming the weight costs more than is won: with 16, software adapters win a quarter.
 const FEWEST_BLOCKS: usize = 16;
