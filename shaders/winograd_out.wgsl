@@ -68,12 +68,6 @@ fn store(pixel: vec2<u32>, vector: u32, sum: vec4<f32>) {
     out[base(4u) / 4u + at] = y;
 }
 
-// A column of the block's pixels.
-fn put(pixel: vec2<u32>, vector: u32, sums: array<vec4<f32>, 2>) {
-    store(pixel, vector, sums[0]);
-    store(pixel + vec2<u32>(1u, 0u), vector, sums[1]);
-}
-
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -87,13 +81,16 @@ fn main(
     if block >= params.blocks {
         return;
     }
-    // Written out, because a software adapter keeps arrays that are walked over in memory.
     let a = values(at, 0u);
     let b = values(at, 4u);
     let c = values(at, 8u);
     let d = values(at, 12u);
-    let y = block / params.block_width * 2u;
-    let x = block % params.block_width * 2u;
-    put(vec2<u32>(y, x), vector, gather(a[0], b[0], c[0], d[0]));
-    put(vec2<u32>(y, x + 1u), vector, gather(a[1], b[1], c[1], d[1]));
+    let left = gather(a[0], b[0], c[0], d[0]);
+    let right = gather(a[1], b[1], c[1], d[1]);
+    // One call, because a compiler inlines it.
+    var sums = array<vec4<f32>, 4>(left[0], right[0], left[1], right[1]);
+    let corner = vec2<u32>(block / params.block_width, block % params.block_width) * 2u;
+    for (var i = 0u; i < 4u; i++) {
+        store(corner + vec2<u32>(i / 2u, i % 2u), vector, sums[i]);
+    }
 }

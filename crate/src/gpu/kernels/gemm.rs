@@ -7,8 +7,8 @@ use crate::quants::Bits;
 /// Rows up to which a whole tile would be wasted.
 const SKINNY_ROWS: usize = 4;
 
-/// Columns up to which most of any other tile would be: three colours, for one.
-const NARROW_COLUMNS: usize = 16;
+/// How many times as wide as a matrix a tile is not to be.
+const NARROW: usize = 4;
 
 /// A kernel of `shared/gemm_*.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +64,8 @@ impl Family {
     /// The family for a product of this size.
     pub(super) fn choose(rows: usize, columns: usize, limits: &Limits) -> Self {
         let tiles = rows.div_ceil(128) * columns.div_ceil(64);
-        if rows <= SKINNY_ROWS {
+        let family = if rows <= SKINNY_ROWS {
             Self::Skinny
-        } else if columns <= NARROW_COLUMNS {
-            Self::Direct
         } else if limits.barrier_free {
             if limits.quads { Self::Quad } else { Self::Direct }
         } else if tiles < limits.tiles.few {
@@ -76,7 +74,10 @@ impl Family {
             Self::Wide
         } else {
             Self::Tiled
-        }
+        };
+        // Three colours, say: a tile would be mostly empty.
+        let (_, width, _) = family.tile();
+        if columns * NARROW <= width && family != Self::Skinny { Self::Direct } else { family }
     }
 
     /// The flag of the permutation table.

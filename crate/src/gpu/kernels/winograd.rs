@@ -34,7 +34,7 @@ pub(super) fn lower(op: &Conv, limits: &Limits) -> Result<Option<Vec<Dispatch>>>
         let slab = Slab { padded: blocks.next_multiple_of(tile), blocks, rows };
         let inputs = inputs.rows(0, POINTS * slab.padded)?;
         let products = products.rows(0, POINTS * slab.padded)?;
-        dispatches.push(transforms.frames(&slab, &inputs)?);
+        dispatches.extend(transforms.frames(&slab, &inputs)?);
         dispatches.extend(transforms.products(&slab, [&inputs, &weight, &products])?);
         dispatches.push(transforms.results(&slab, &products)?);
     }
@@ -149,35 +149,36 @@ impl<'a> Transforms<'a> {
             .collect()
     }
 
-    fn frames(&self, slab: &Slab, out: &Tensor) -> Result<Dispatch> {
+    /// A dispatch for every frame.
+    fn frames(&self, slab: &Slab, out: &Tensor) -> Result<Vec<Dispatch>> {
         let &Self { channels, depth, frame_width, block_width, .. } = self;
         let rows = self.walk.in_rows(&(2 * slab.rows.start..2 * slab.rows.end));
         let elements = span(&rows, frame_width * channels);
-        let bound = self.frames.iter().map(|(_, frame)| Binding::read_range(frame, elements.clone()));
-        let count = match self.frames.len() {
-            1 => None,
-            2 => Some("TWO"),
-            _ => Some("THREE"),
-        };
-        Ok(Dispatch {
-            kernel: Kernel::new("winograd_frame", count),
-            grid: element_grid(slab.blocks * channels / 4, self.limits)?,
-            params: words([
-                self.walk.height,
-                frame_width,
-                channels,
-                rows.start,
-                slab.blocks,
-                slab.padded,
-                block_width,
-                slab.rows.start,
-                depth,
-                self.op.options.pad_before,
-                self.op.options.upsample.into(),
-            ])?,
-            flops: 0,
-            bindings: bound.chain([Binding::write(out)]).collect(),
-        })
+        let frames = self.frames.iter().enumerate();
+        frames
+            .map(|(slot, (_, frame))| {
+                Ok(Dispatch {
+                    kernel: Kernel::new("winograd_frame", []),
+                    grid: element_grid(slab.blocks * channels / 4, self.limits)?,
+                    params: words([
+                        self.walk.height,
+                        frame_width,
+                        channels,
+                        rows.start,
+                        slab.blocks,
+                        slab.padded,
+                        block_width,
+                        slab.rows.start,
+                        depth,
+                        slot * channels,
+                        self.op.options.pad_before,
+                        self.op.options.upsample.into(),
+                    ])?,
+                    flops: 0,
+                    bindings: vec![Binding::read_range(frame, elements.clone()), Binding::write(out)],
+                })
+            })
+            .collect()
     }
 
     fn products(&self, slab: &Slab, [x, weight, out]: [&Tensor; 3]) -> Result<Vec<Dispatch>> {
