@@ -17,7 +17,8 @@ const POINTS: usize = 16;
 /// few enough for the caches of large devices.
 const SLAB_BYTES: usize = 16 << 20;
 
-/// Blocks below which transforming the weight costs more than is won: with 16, software adapters win a quarter.
+/// Blocks below which transforming the weight costs more than is won: with 16, software adapters win a quarter. Never so few rows
+/// that the skinny kernel is chosen.
 const FEWEST_BLOCKS: usize = 16;
 
 /// The dispatches of a convolution where it suits, else `None`. The memory between them is theirs alone.
@@ -94,10 +95,7 @@ impl<'a> Transforms<'a> {
             return Ok(None);
         }
         expect_aligned(OP, "first element of the weight", &op.weight.matrix)?;
-        let family = match Family::choose(POINTS * block_rows * block_width, columns, limits) {
-            Family::Skinny => Family::Small,
-            family => family,
-        };
+        let family = Family::choose(POINTS * block_rows * block_width, columns, limits);
         let (tile, ..) = family.tile();
         let room = most_elements(limits).min(SLAB_BYTES / 4) / (POINTS * depth.max(columns));
         let blocks = (room - room % tile).min(family.dispatch_rows(row_flops(depth, columns), limits));
