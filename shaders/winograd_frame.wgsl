@@ -80,8 +80,8 @@ fn main(
     }
     let place = vec2<u32>(params.first_block_row + block / params.block_width, block % params.block_width);
     let corner = place * 2u - params.pad;
-    // Written out, because a software adapter keeps arrays that are walked over in memory. One frame a dispatch, because
-    // three take its compiler eight times as long.
+    // Written out, because a software adapter keeps arrays that are walked over in memory. One frame a dispatch,
+    // because three take its compiler eight times as long.
     let a = pixels(corner, vector);
     let b = pixels(corner + vec2<u32>(1u, 0u), vector);
     let c = pixels(corner + vec2<u32>(2u, 0u), vector);
