@@ -30,6 +30,7 @@ struct Params {
 
 //#include "shared/base.wgsl"
 //#include "shared/grid.wgsl"
+//#include "shared/winograd_put.wgsl"
 
 // B^T of four pixels in a line.
 fn spread(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> array<vec4<f32>, 4> {
@@ -55,16 +56,6 @@ fn pixels(at: vec2<u32>, vector: u32) -> array<vec4<f32>, 4> {
     );
 }
 
-// A column of the sixteen values.
-fn put(at: u32, column: u32, values: array<vec4<f32>, 4>) {
-    let next = params.padded * params.depth / 4u;
-    let first = base(2u) / 4u + column * next + at;
-    out[first] = values[0];
-    out[first + 4u * next] = values[1];
-    out[first + 8u * next] = values[2];
-    out[first + 12u * next] = values[3];
-}
-
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -86,9 +77,10 @@ fn main(
     let b = pixels(corner + vec2<u32>(1u, 0u), vector);
     let c = pixels(corner + vec2<u32>(2u, 0u), vector);
     let d = pixels(corner + vec2<u32>(3u, 0u), vector);
-    let first = (block * params.depth + params.first) / 4u + vector;
-    put(first, 0u, spread(a[0], b[0], c[0], d[0]));
-    put(first, 1u, spread(a[1], b[1], c[1], d[1]));
-    put(first, 2u, spread(a[2], b[2], c[2], d[2]));
-    put(first, 3u, spread(a[3], b[3], c[3], d[3]));
+    let first = base(2u) / 4u + (block * params.depth + params.first) / 4u + vector;
+    let next = params.padded * params.depth / 4u;
+    put(first, next, spread(a[0], b[0], c[0], d[0]));
+    put(first + next, next, spread(a[1], b[1], c[1], d[1]));
+    put(first + 2u * next, next, spread(a[2], b[2], c[2], d[2]));
+    put(first + 3u * next, next, spread(a[3], b[3], c[3], d[3]));
 }

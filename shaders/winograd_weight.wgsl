@@ -26,6 +26,7 @@ struct Params {
 //#include "shared/base.wgsl"
 //#include "shared/grid.wgsl"
 //#include "shared/widen.wgsl"
+//#include "shared/winograd_put.wgsl"
 
 // G of three taps in a line.
 fn lift(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>) -> array<vec4<f32>, 4> {
@@ -38,16 +39,6 @@ fn taps(at: u32, first: u32) -> array<vec4<f32>, 4> {
     let next = params.channels * params.columns / 4u;
     let tap = base(1u) / 4u + (at / next * 9u + first) * next + at % next;
     return lift(widen(weight[tap]), widen(weight[tap + next]), widen(weight[tap + 2u * next]));
-}
-
-// A column of the sixteen values.
-fn put(at: u32, column: u32, values: array<vec4<f32>, 4>) {
-    let next = params.depth * params.columns / 4u;
-    let first = base(2u) / 4u + params.first * params.columns / 4u + column * next + at;
-    out[first] = values[0];
-    out[first + 4u * next] = values[1];
-    out[first + 8u * next] = values[2];
-    out[first + 12u * next] = values[3];
 }
 
 @compute @workgroup_size(256)
@@ -64,8 +55,10 @@ fn main(
     let a = taps(at, 0u);
     let b = taps(at, 3u);
     let c = taps(at, 6u);
-    put(at, 0u, lift(a[0], b[0], c[0]));
-    put(at, 1u, lift(a[1], b[1], c[1]));
-    put(at, 2u, lift(a[2], b[2], c[2]));
-    put(at, 3u, lift(a[3], b[3], c[3]));
+    let first = base(2u) / 4u + params.first * params.columns / 4u + at;
+    let next = params.depth * params.columns / 4u;
+    put(first, next, lift(a[0], b[0], c[0]));
+    put(first + next, next, lift(a[1], b[1], c[1]));
+    put(first + 2u * next, next, lift(a[2], b[2], c[2]));
+    put(first + 3u * next, next, lift(a[3], b[3], c[3]));
 }

@@ -7,7 +7,7 @@ use crate::quants::Bits;
 /// Rows up to which a whole tile would be wasted.
 const SKINNY_ROWS: usize = 4;
 
-/// How many times as wide as a matrix a tile is not to be.
+/// How many times as wide as a matrix a tile is not to be; the widest tiles count as those of 64.
 const NARROW: usize = 4;
 
 /// A kernel of `shared/gemm_*.wgsl`.
@@ -77,7 +77,7 @@ impl Family {
         };
         // Three colours, say: a tile would be mostly empty.
         let (_, width, _) = family.tile();
-        if columns * NARROW <= width && family != Self::Skinny { Self::Direct } else { family }
+        if columns * NARROW <= width.min(64) && family != Self::Skinny { Self::Direct } else { family }
     }
 
     /// The flag of the permutation table.
@@ -129,24 +129,15 @@ impl Gemm {
         own: Vec<u32>,
         limits: &Limits,
     ) -> Result<Dispatch> {
+        let format = bindings.get(1).and_then(|weight| format_flag(weight.tensor.dtype()));
         // Of quantised weights: the first words of scales and outer scales (0: none), the shift from an element to its group, and zero.
-        let (format, quants) = match bindings.get(1).map(|weight| &weight.tensor) {
-            Some(weight) => match weight.dtype() {
-                DType::F16 => (Some("HALF"), [0; 4]),
-                DType::Bf16 => (Some("BFLOAT"), [0; 4]),
-                DType::Quants(format) => {
-                    let flag = match format.bits {
-                        Bits::Eight => "QUANT8",
-                        Bits::Four => "QUANT4",
-                    };
-                    let [_, scales, nests, _] = format.sections(weight.allocation());
-                    let nests = if format.nested { nests / 4 } else { 0 };
-                    let shift = format.group.trailing_zeros() as usize;
-                    (Some(flag), [scales / 4, nests, shift, format.zero.into()])
-                }
-                DType::F32 | DType::U32 => (None, [0; 4]),
-            },
-            None => (None, [0; 4]),
+        let quants = match bindings.get(1).map(|weight| (weight, weight.tensor.dtype())) {
+            Some((weight, DType::Quants(format))) => {
+                let [_, scales, nests, _] = format.sections(weight.tensor.allocation());
+                let nests = if format.nested { nests / 4 } else { 0 };
+                [scales / 4, nests, format.group.trailing_zeros() as usize, format.zero.into()]
+            }
+            _ => [0; 4],
         };
         let flags = [Some(family.flag()), vectors.then_some("VEC4"), format].into_iter().flatten();
         let activation = match self.activation {
@@ -169,6 +160,19 @@ impl Gemm {
             flops: 2 * self.rows as u64 * self.columns as u64 * depth as u64,
             bindings,
         })
+    }
+}
+
+/// The flag of a weight's format; f32 has none.
+pub(super) fn format_flag(dtype: DType) -> Option<&'static str> {
+    match dtype {
+        DType::F16 => Some("HALF"),
+        DType::Bf16 => Some("BFLOAT"),
+        DType::Quants(format) => Some(match format.bits {
+            Bits::Eight => "QUANT8",
+            Bits::Four => "QUANT4",
+        }),
+        DType::F32 | DType::U32 => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! sum over them is the product's own.
 
 use super::conv::Walk;
-use super::gemm::{Combination, Family, Gemm, aligned, expect_aligned, unused};
+use super::gemm::{Combination, Family, Gemm, aligned, expect_aligned, format_flag, unused};
 use super::*;
 use crate::ops::{Activation, Conv};
 
@@ -124,11 +124,7 @@ impl<'a> Transforms<'a> {
     fn weight(&self, out: &Tensor) -> Result<Vec<Dispatch>> {
         let &Self { channels, columns, depth, .. } = self;
         let matrix = &self.op.weight.matrix;
-        let format = match matrix.dtype() {
-            DType::F16 => Some("HALF"),
-            DType::Bf16 => Some("BFLOAT"),
-            DType::F32 | DType::U32 | DType::Quants(_) => None,
-        };
+        let format = format_flag(matrix.dtype());
         let mut before = 0;
         let runs = self.frames.chunk_by(|(t, _), (next, _)| t + 1 == *next);
         runs.filter_map(|run| Some((run.first()?.0, run.len())))
