@@ -55,6 +55,37 @@ export class Kinetoscope {
     await this.page.getByLabel("Seed", { exact: true }).fill("7");
   }
 
+  /**
+   * Presses Generate, and Cancel as soon as what the page is doing matches `when`. The page itself looks out for it:
+   * its answers to the test may be seconds late, as its frames are while a software adapter works.
+   */
+  async generateAndCancel(when: RegExp): Promise<void> {
+    const cancelled = this.page.evaluate(async (when) => {
+      const doing = document.getElementById("doing");
+      const cancel = document.getElementById("cancel");
+      const error = document.getElementById("error");
+      if (!doing || !cancel || !error) {
+        throw new Error("the page has changed its ids");
+      }
+      await new Promise<void>((resolve, reject) => {
+        const look = new MutationObserver(() => {
+          if (when.test(doing.textContent)) {
+            look.disconnect();
+            cancel.click();
+            resolve();
+          } else if (!error.hidden) {
+            look.disconnect();
+            reject(new Error(error.textContent));
+          }
+        });
+        for (const element of [doing, error]) {
+          look.observe(element, { attributes: true, childList: true, characterData: true, subtree: true });
+        }
+      });
+    }, when);
+    await Promise.all([cancelled, this.generate.click()]);
+  }
+
   /** Waits for the end of the clip in the making; fails with the page's own words if it goes wrong. */
   async done(): Promise<void> {
     await this.page.locator("#save:enabled, #error:not([hidden])").first().waitFor({ timeout: 280_000 });
@@ -132,12 +163,19 @@ export const test = base.extend<{ kinetoscope: Kinetoscope }, { server: Server }
     },
     { scope: "worker" },
   ],
-  kinetoscope: async ({ page, server }, use) => {
+  kinetoscope: async ({ page, server }, use, testInfo) => {
     server.handlers.clear();
     // No test may pass while the page throws where nobody looks.
     const thrown: string[] = [];
     page.on("pageerror", (error) => thrown.push(String(error)));
-    await use(new Kinetoscope(page));
+    const kinetoscope = new Kinetoscope(page);
+    await use(kinetoscope);
+    if (testInfo.status !== testInfo.expectedStatus && !page.isClosed()) {
+      const words = await Promise.all(
+        [kinetoscope.doing, kinetoscope.alert].map((part) => part.allTextContents()),
+      );
+      testInfo.annotations.push({ type: "the page said", description: words.flat().join(" / ") });
+    }
     base.expect(thrown).toEqual([]);
   },
 });

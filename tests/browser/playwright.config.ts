@@ -9,7 +9,7 @@ export default defineConfig({
   timeout: 300_000,
   expect: { timeout: 60_000 },
   forbidOnly: true,
-  reporter: "list",
+  reporter: [["list"], ["./failures.ts"]],
   use: {
     launchOptions: {
       executablePath,
