@@ -22,9 +22,18 @@ struct Reflection {
     shader: String,
     flags: Vec<String>,
     uniform_bytes: u32,
-    storage: Vec<(u32, bool)>,
+    bindings: Vec<(u32, Access)>,
     workgroup_size: [u32; 3],
     workgroup_bytes: u32,
+}
+
+/// As the crate's own, by the names that the table has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Access {
+    Read,
+    Write,
+    Numbers,
+    Words,
 }
 
 fn main() {
@@ -80,7 +89,7 @@ fn table(shaders: &Path) -> Result<String, Vec<String>> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    let mut text = String::from("pub(super) static SOURCES: &[(&str, &str)] = &[\n");
+    let mut text = String::from("use Access::*;\n\npub(super) static SOURCES: &[(&str, &str)] = &[\n");
     for (name, _) in &sources {
         let path = format!("\"/../shaders/{name}\"");
         let _ =
@@ -90,8 +99,8 @@ fn table(shaders: &Path) -> Result<String, Vec<String>> {
     for r in &reflections {
         let _ = writeln!(
             text,
-            "    Reflection {{ shader: {:?}, flags: &{:?}, uniform_bytes: {}, storage: &{:?}, workgroup_size: {:?}, workgroup_bytes: {} }},",
-            r.shader, r.flags, r.uniform_bytes, r.storage, r.workgroup_size, r.workgroup_bytes
+            "    Reflection {{ shader: {:?}, flags: &{:?}, uniform_bytes: {}, bindings: &{:?}, workgroup_size: {:?}, workgroup_bytes: {} }},",
+            r.shader, r.flags, r.uniform_bytes, r.bindings, r.workgroup_size, r.workgroup_bytes
         );
     }
     text.push_str("];\n");
@@ -173,7 +182,7 @@ fn reflect<'a>(
     };
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|error| fault(&error.to_string()))?;
-    let (mut uniform_bytes, mut storage, mut workgroup_bytes) = (None, Vec::new(), 0);
+    let (mut uniform_bytes, mut bindings, mut workgroup_bytes) = (None, Vec::new(), 0);
     for (handle, variable) in module.global_variables.iter() {
         let size = layouter[variable.ty].size;
         match (variable.space, variable.binding) {
@@ -184,29 +193,52 @@ fn reflect<'a>(
                 naga::AddressSpace::Storage { access },
                 Some(naga::ResourceBinding { group: 0, binding: binding @ 1..=8 }),
             ) => {
-                if info.get_entry_point(0)[handle].is_empty() {
-                    return Err(fault(&format!("binding {binding} is not used")));
-                }
-                storage.push((binding, access.contains(naga::StorageAccess::STORE)));
+                let writes = access.contains(naga::StorageAccess::STORE);
+                bindings.push((handle, binding, if writes { Access::Write } else { Access::Read }));
+            }
+            (
+                naga::AddressSpace::Handle,
+                Some(naga::ResourceBinding { group: 0, binding: binding @ 1..=8 }),
+            ) => {
+                let access = match module.types[variable.ty].inner {
+                    naga::TypeInner::Image {
+                        class: naga::ImageClass::Sampled { kind: naga::ScalarKind::Float, multi: false },
+                        dim: naga::ImageDimension::D2,
+                        arrayed: false,
+                    } => Access::Numbers,
+                    naga::TypeInner::Image {
+                        class: naga::ImageClass::Sampled { kind: naga::ScalarKind::Uint, multi: false },
+                        dim: naga::ImageDimension::D2,
+                        arrayed: false,
+                    } => Access::Words,
+                    _ => return Err(fault("textures are of two dimensions, of f32 or u32")),
+                };
+                bindings.push((handle, binding, access));
             }
             (naga::AddressSpace::WorkGroup, None) => workgroup_bytes += size,
             (naga::AddressSpace::Private, None) => {}
             _ => {
                 return Err(fault(
-                    "bindings are a uniform block at 0 and storage buffers at 1 to 8, in group 0",
+                    "bindings are a uniform block at 0 and storage buffers or textures at 1 to 8, in group 0",
                 ));
             }
         }
     }
-    storage.sort_unstable();
-    if storage.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b)) {
+    if let Some((_, binding, _)) =
+        bindings.iter().find(|(handle, ..)| info.get_entry_point(0)[*handle].is_empty())
+    {
+        return Err(fault(&format!("binding {binding} is not used")));
+    }
+    let mut bindings: Vec<_> = bindings.into_iter().map(|(_, binding, access)| (binding, access)).collect();
+    bindings.sort_unstable();
+    if bindings.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b)) {
         return Err(fault("two variables share a binding"));
     }
     Ok(Reflection {
         shader: shader.into(),
         flags: flags.iter().map(|&f| f.into()).collect(),
         uniform_bytes: uniform_bytes.ok_or_else(|| fault("there is no uniform block at binding 0"))?,
-        storage,
+        bindings,
         workgroup_size: entry.workgroup_size,
         workgroup_bytes,
     })

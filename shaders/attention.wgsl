@@ -27,14 +27,23 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//#if TEXELS
+@group(0) @binding(1) var q: texture_2d<f32>;
+@group(0) @binding(2) var k: texture_2d<f32>;
+@group(0) @binding(3) var v: texture_2d<f32>;
+//#else
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
+//#endif
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>;
 
 //#include "shared/base.wgsl"
 //#include "shared/grid.wgsl"
+//#if TEXELS
+//#include "shared/texels.wgsl"
+//#endif
 
 // The score of a key that does not exist: its weight is zero against any real score.
 const NEVER = -1e30;

@@ -5,7 +5,8 @@
 //   times as much. With upsample the frame is doubled in both directions first, by the gather.
 // Layouts: frame [height, width, C], a slab of rows from first_in_row on; W that frame's rows; out, residual
 //   (`combined`) slabs of rows from first_out_row on, as [pixels, columns]. Unused tensors are the frame.
-// Grid: as TILED, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl).
+// Grid: as TILED, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl,
+//   TALL gemm_tall.wgsl).
 // Workgroup: as the family.
 
 struct Params {
@@ -24,17 +25,25 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//#if TEXELS
+@group(0) @binding(1) var frame: texture_2d<f32>;
+//#else
 //#if VEC4
 @group(0) @binding(1) var<storage, read> frame: array<vec4<f32>>;
 //#else
 @group(0) @binding(1) var<storage, read> frame: array<f32>;
 //#endif
+//#endif
 
 //#if DIRECT
 //#include "shared/gemm_direct.wgsl"
 //#endif
+//#if TALL
+//#include "shared/gemm_tall.wgsl"
+//#else
 //#if QUAD
 //#include "shared/gemm_quad.wgsl"
+//#endif
 //#endif
 //#if TILED|SMALL
 //#include "shared/gemm_tiled.wgsl"
@@ -57,9 +66,13 @@ fn row_source(row: u32) -> vec2<i32> {
     return vec2<i32>(vec2<u32>(y, x) * params.stride) - i32(params.pad);
 }
 
-// A pixel of the frame by its first element; or one outside of the frame, which is zero.
+// A pixel of the frame by its first element, or its first texel; or one outside of the frame, which is zero.
 struct Pixel {
+    //#if TEXELS
+    at: vec2<u32>,
+    //#else
     at: u32,
+    //#endif
     outside: bool,
 }
 
@@ -69,13 +82,21 @@ fn tap_source(source: vec2<i32>, tap: u32) -> Pixel {
     let at = vec2<u32>(source) + vec2<u32>(tap / params.kernel_width, tap % params.kernel_width);
     let size = vec2<u32>(params.height, params.width) << vec2<u32>(params.upsample);
     let pixel = at >> vec2<u32>(params.upsample);
-    let row = base(1u) + ((pixel.x - params.first_in_row) * params.width + pixel.y) * params.gemm.channels;
     let outside = tap >= params.gemm.taps || any(at >= size);
-    return Pixel(select(row, base(1u), outside), outside);
+    let index = select((pixel.x - params.first_in_row) * params.width + pixel.y, 0u, outside);
+    //#if TEXELS
+    return Pixel(texel_row(1u, index, params.gemm.channels / 4u), outside);
+    //#else
+    return Pixel(base(1u) + index * params.gemm.channels, outside);
+    //#endif
 }
 
 // By selection, because a software adapter is a fifth slower with a branch.
 fn load_tap(pixel: Pixel, vector: u32) -> vec4<f32> {
+    //#if TEXELS
+    let texel = pixel.at + vec2<u32>(vector, 0u);
+    return select(textureLoad(frame, texel, 0), vec4<f32>(), pixel.outside);
+    //#else
     //#if VEC4
     return select(frame[pixel.at / 4u + vector], vec4<f32>(), pixel.outside);
     //#else
@@ -85,5 +106,6 @@ fn load_tap(pixel: Pixel, vector: u32) -> vec4<f32> {
         a[i] = frame[pixel.at + vector * 4u + i];
     }
     return a;
+    //#endif
     //#endif
 }

@@ -4,8 +4,8 @@
 // Layouts: x [rows, channels]; one tap. table [width], the gate's row of the scale-shift table; embedding [timesteps,
 //   embedding_width] from the first timestep of the slab. Slabs of whole rows of x, combined and out. Unused tensors
 //   are x.
-// Grid: as TILED, WIDE, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl), SKINNY
-//   (gemm_skinny.wgsl).
+// Grid: as TILED, WIDE, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl,
+//   TALL gemm_tall.wgsl), SKINNY (gemm_skinny.wgsl).
 // Workgroup: as the family.
 
 struct Params {
@@ -19,10 +19,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//#if TEXELS
+@group(0) @binding(1) var x: texture_2d<f32>;
+//#else
 //#if VEC4
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 //#else
 @group(0) @binding(1) var<storage, read> x: array<f32>;
+//#endif
 //#endif
 @group(0) @binding(5) var<storage, read> table: array<f32>;
 @group(0) @binding(6) var<storage, read> embedding: array<f32>;
@@ -45,6 +49,18 @@ fn weight_start(row: u32) -> u32 {
     return 0u;
 }
 
+//#if TEXELS
+alias Source = vec2<u32>;
+
+// First texel of a row of x; rows past the last are the last, and are not stored.
+fn row_source(row: u32) -> Source {
+    return texel_row(1u, min(row, params.gemm.rows - 1u), params.gemm.channels / 4u);
+}
+
+fn load_tap(source: Source, vector: u32) -> vec4<f32> {
+    return textureLoad(x, source + vec2<u32>(vector, 0u), 0);
+}
+//#else
 // Four k of x from element `at` on, of which `count` are inside the row.
 fn load_x(at: u32, count: u32) -> vec4<f32> {
     //#if VEC4
@@ -58,16 +74,31 @@ fn load_x(at: u32, count: u32) -> vec4<f32> {
     //#endif
 }
 
+alias Source = u32;
+
 // First element of a row of x; rows past the last are the last, and are not stored.
-fn row_source(row: u32) -> u32 {
+fn row_source(row: u32) -> Source {
     return base(1u) + min(row, params.gemm.rows - 1u) * params.gemm.channels;
+}
+
+fn load_tap(source: Source, vector: u32) -> vec4<f32> {
+    return load_x(source + vector * 4u, min(params.gemm.channels - vector * 4u, 4u));
+}
+//#endif
+
+fn tap_source(source: Source, tap: u32) -> Source {
+    return source;
 }
 
 //#if DIRECT
 //#include "shared/gemm_direct.wgsl"
 //#endif
+//#if TALL
+//#include "shared/gemm_tall.wgsl"
+//#else
 //#if QUAD
 //#include "shared/gemm_quad.wgsl"
+//#endif
 //#endif
 //#if SKINNY
 //#include "shared/gemm_skinny.wgsl"
@@ -75,11 +106,3 @@ fn row_source(row: u32) -> u32 {
 //#if TILED|WIDE|SMALL
 //#include "shared/gemm_tiled.wgsl"
 //#endif
-
-fn tap_source(source: u32, tap: u32) -> u32 {
-    return source;
-}
-
-fn load_tap(source: u32, vector: u32) -> vec4<f32> {
-    return load_x(source + vector * 4u, min(params.gemm.channels - vector * 4u, 4u));
-}

@@ -2,7 +2,8 @@
 //   3x3): products of matrices, their rows one below the other (shared/gemm.wgsl).
 // Layouts: V [p][blocks, channels], M [p][blocks, columns], U [p][channels, columns]; blocks a multiple of a tile's
 //   rows. Unused tensors are V.
-// Grid: as TILED, WIDE, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl).
+// Grid: as TILED, WIDE, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl,
+//   TALL gemm_tall.wgsl).
 // Workgroup: as the family.
 
 struct Params {
@@ -12,13 +13,21 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//#if TEXELS
+@group(0) @binding(1) var x: texture_2d<f32>;
+//#else
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+//#endif
 
 //#if DIRECT
 //#include "shared/gemm_direct.wgsl"
 //#endif
+//#if TALL
+//#include "shared/gemm_tall.wgsl"
+//#else
 //#if QUAD
 //#include "shared/gemm_quad.wgsl"
+//#endif
 //#endif
 //#if TILED|WIDE|SMALL
 //#include "shared/gemm_tiled.wgsl"
@@ -33,14 +42,28 @@ fn weight_start(row: u32) -> u32 {
 }
 
 // First vector of a row of V; rows past the last are the last, and are not stored.
-fn row_source(row: u32) -> u32 {
+//#if TEXELS
+alias Source = vec2<u32>;
+
+fn row_source(row: u32) -> Source {
+    return texel_row(1u, min(row, params.gemm.rows - 1u), params.gemm.channels / 4u);
+}
+
+fn load_tap(source: Source, vector: u32) -> vec4<f32> {
+    return textureLoad(x, source + vec2<u32>(vector, 0u), 0);
+}
+//#else
+alias Source = u32;
+
+fn row_source(row: u32) -> Source {
     return (base(1u) + min(row, params.gemm.rows - 1u) * params.gemm.channels) / 4u;
 }
 
-fn tap_source(source: u32, tap: u32) -> u32 {
-    return source;
-}
-
-fn load_tap(source: u32, vector: u32) -> vec4<f32> {
+fn load_tap(source: Source, vector: u32) -> vec4<f32> {
     return x[source + vector];
+}
+//#endif
+
+fn tap_source(source: Source, tap: u32) -> Source {
+    return source;
 }

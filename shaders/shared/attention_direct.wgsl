@@ -3,7 +3,8 @@
 //   registers, and 16 keys cost as many loads as an 8 x 8 tile of a matrix product. With QUAD four neighbours work on
 //   16 queries of a head, and each loads four of the 16 keys for all: a software adapter reads storage lane by lane,
 //   which costs more than the arithmetic. With LONG too they take 32 keys at a time: queries and sums are read half as
-//   often.
+//   often. With TEXELS q, k and v are textures, and the sums an array of the invocation: with out they would be most of
+//   the time. What is only done sometimes is a loop of one turn or none: both sides of a branch would be run.
 // Layouts: as attention.wgsl. With QUAD invocations 4 i to 4 i + 3 of a workgroup are a quad (quad_probe.wgsl).
 // Grid: one workgroup for 8 blocks of four queries (QUAD: 2 of 16), queries innermost, folded.
 // Workgroup: no memory.
@@ -14,17 +15,74 @@ const BLOCK_KEYS = 32u;
 const BLOCK_KEYS = 16u;
 //#endif
 
-// Rows of four consecutive keys, in vectors.
-fn key_rows(head: u32, key: u32) -> vec4<u32> {
-    return vec4<u32>(key_row(head, key), key_row(head, key + 1u), key_row(head, key + 2u), key_row(head, key + 3u));
+//#if TEXELS
+// The first texel of a row.
+alias Row = vec2<u32>;
+
+fn key_place(head: u32, key: u32) -> Row {
+    return texel_row(2u, head * params.keys + min(key, params.keys - 1u), params.vectors);
 }
 
-fn load_keys(rows: vec4<u32>, c: u32) -> mat4x4<f32> {
-    return transpose(mat4x4<f32>(k[rows.x + c], k[rows.y + c], k[rows.z + c], k[rows.w + c]));
+fn query_place(head: u32, query: u32) -> Row {
+    return texel_row(1u, head * params.query_stride + min(query, params.queries - 1u), params.vectors);
 }
 
-fn load_values(rows: vec4<u32>, c: u32) -> mat4x4<f32> {
-    return mat4x4<f32>(v[rows.x + c], v[rows.y + c], v[rows.z + c], v[rows.w + c]);
+fn load_query(row: Row, c: u32) -> vec4<f32> {
+    return textureLoad(q, row + vec2<u32>(c, 0u), 0);
+}
+
+fn load_key(row: Row, c: u32) -> vec4<f32> {
+    return textureLoad(k, row + vec2<u32>(c, 0u), 0);
+}
+
+fn load_value(row: Row, c: u32) -> vec4<f32> {
+    return textureLoad(v, row + vec2<u32>(c, 0u), 0);
+}
+//#else
+
+// The first vector of a row: of k and v both, which have the same rows, counted from their own first.
+alias Row = u32;
+
+fn key_place(head: u32, key: u32) -> Row {
+    return key_row(head, key);
+}
+
+fn query_place(head: u32, query: u32) -> Row {
+    return query_row(head, query);
+}
+
+fn load_query(row: Row, c: u32) -> vec4<f32> {
+    return q[row + c];
+}
+
+fn load_key(row: Row, c: u32) -> vec4<f32> {
+    return k[base(2u) / 4u + row + c];
+}
+
+fn load_value(row: Row, c: u32) -> vec4<f32> {
+    return v[base(3u) / 4u + row + c];
+}
+//#endif
+
+// Rows of four consecutive keys.
+alias Rows = array<Row, 4>;
+
+fn key_rows(head: u32, key: u32) -> Rows {
+    return Rows(
+        key_place(head, key), key_place(head, key + 1u), key_place(head, key + 2u), key_place(head, key + 3u),
+    );
+}
+
+fn load_keys(rows: Rows, c: u32) -> mat4x4<f32> {
+    return transpose(
+        mat4x4<f32>(load_key(rows[0], c), load_key(rows[1], c), load_key(rows[2], c), load_key(rows[3], c)),
+    );
+}
+
+fn load_values(rows: Rows, c: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        load_value(rows[0], c), load_value(rows[1], c), load_value(rows[2], c), load_value(rows[3], c),
+    );
 }
 
 //#if QUAD
@@ -88,10 +146,10 @@ fn main(
     }
     let count = min(params.queries - query, 4u);
     //#endif
-    let q0 = query_row(head, query);
-    let q1 = query_row(head, query + 1u);
-    let q2 = query_row(head, query + 2u);
-    let q3 = query_row(head, query + 3u);
+    let q0 = query_place(head, query);
+    let q1 = query_place(head, query + 1u);
+    let q2 = query_place(head, query + 2u);
+    let q3 = query_place(head, query + 3u);
     let out0 = out_row(head, query);
     let out1 = out_row(head, query + 1u);
     let out2 = out_row(head, query + 2u);
@@ -99,6 +157,10 @@ fn main(
 
     var most = vec4<f32>(NEVER);
     var weight = vec4<f32>();
+    //#if TEXELS
+    // Columns are queries, four of their elements each.
+    var sums = array<mat4x4<f32>, 32>();
+    //#endif
     for (var key = 0u; key < params.keys; key += BLOCK_KEYS) {
         //#if QUAD
         let own_key = key + thread % 4u * 4u;
@@ -113,8 +175,8 @@ fn main(
         let rows3 = key_rows(head, key + 12u);
         //#endif
 
+        let is_last = select(0u, 1u, key + BLOCK_KEYS >= params.keys);
         // Columns are queries, rows are keys.
-        let base_k = base(2u) / 4u;
         var s0 = mat4x4<f32>();
         var s1 = mat4x4<f32>();
         var s2 = mat4x4<f32>();
@@ -126,25 +188,27 @@ fn main(
         var s7 = mat4x4<f32>();
         //#endif
         for (var c = 0u; c < params.vectors; c++) {
-            let queries = mat4x4<f32>(q[q0 + c], q[q1 + c], q[q2 + c], q[q3 + c]);
+            let queries = mat4x4<f32>(
+                load_query(q0, c), load_query(q1, c), load_query(q2, c), load_query(q3, c),
+            );
             //#if QUAD
-            let own_keys = load_keys(own_rows, base_k + c);
+            let own_keys = load_keys(own_rows, c);
             s0 += from0(own_keys) * queries;
             s1 += from1(own_keys) * queries;
             s2 += from2(own_keys) * queries;
             s3 += from3(own_keys) * queries;
             //#if LONG
-            let more_keys = load_keys(more_rows, base_k + c);
+            let more_keys = load_keys(more_rows, c);
             s4 += from0(more_keys) * queries;
             s5 += from1(more_keys) * queries;
             s6 += from2(more_keys) * queries;
             s7 += from3(more_keys) * queries;
             //#endif
             //#else
-            s0 += load_keys(rows0, base_k + c) * queries;
-            s1 += load_keys(rows1, base_k + c) * queries;
-            s2 += load_keys(rows2, base_k + c) * queries;
-            s3 += load_keys(rows3, base_k + c) * queries;
+            s0 += load_keys(rows0, c) * queries;
+            s1 += load_keys(rows1, c) * queries;
+            s2 += load_keys(rows2, c) * queries;
+            s3 += load_keys(rows3, c) * queries;
             //#endif
         }
         s0 *= params.scale;
@@ -157,7 +221,7 @@ fn main(
         s6 *= params.scale;
         s7 *= params.scale;
         //#endif
-        if params.has_bias != 0u {
+        for (var once = 0u; once < params.has_bias; once++) {
             s0 += biases(head, query, key);
             s1 += biases(head, query, key + 4u);
             s2 += biases(head, query, key + 8u);
@@ -169,7 +233,7 @@ fn main(
             s7 += biases(head, query, key + 28u);
             //#endif
         }
-        if key + BLOCK_KEYS >= params.keys {
+        for (var once = 0u; once < is_last; once++) {
             s0 = end(key, s0);
             s1 = end(key + 4u, s1);
             s2 = end(key + 8u, s2);
@@ -224,7 +288,7 @@ fn main(
             total(s4[3], s5[3], s6[3], s7[3]),
         );
         //#endif
-        if key + BLOCK_KEYS >= params.keys {
+        for (var once = 0u; once < is_last; once++) {
             // The sums end here: divide on the way.
             let factor = 1.0 / weight;
             keep *= factor;
@@ -240,44 +304,57 @@ fn main(
             //#endif
         }
 
-        let base_v = base(3u) / 4u;
         for (var c = 0u; c < params.vectors; c++) {
             //#if QUAD
-            let own_values = load_values(own_rows, base_v + c);
+            let own_values = load_values(own_rows, c);
             var sum = from0(own_values) * s0;
             sum += from1(own_values) * s1;
             sum += from2(own_values) * s2;
             sum += from3(own_values) * s3;
             //#if LONG
-            let more_values = load_values(more_rows, base_v + c);
+            let more_values = load_values(more_rows, c);
             sum += from0(more_values) * s4;
             sum += from1(more_values) * s5;
             sum += from2(more_values) * s6;
             sum += from3(more_values) * s7;
             //#endif
             //#else
-            var sum = load_values(rows0, base_v + c) * s0;
-            sum += load_values(rows1, base_v + c) * s1;
-            sum += load_values(rows2, base_v + c) * s2;
-            sum += load_values(rows3, base_v + c) * s3;
+            var sum = load_values(rows0, c) * s0;
+            sum += load_values(rows1, c) * s1;
+            sum += load_values(rows2, c) * s2;
+            sum += load_values(rows3, c) * s3;
             //#endif
+            //#if TEXELS
+            sums[c] = scaled(sums[c], keep) + sum;
+            //#else
             if key > 0u {
                 let before = mat4x4<f32>(out[out0 + c], out[out1 + c], out[out2 + c], out[out3 + c]);
                 sum += scaled(before, keep);
             }
-            if count > 0u {
-                out[out0 + c] = sum[0];
-            }
-            if count > 1u {
-                out[out1 + c] = sum[1];
-            }
-            if count > 2u {
-                out[out2 + c] = sum[2];
-            }
-            if count > 3u {
-                out[out3 + c] = sum[3];
-            }
+            store(vec4<u32>(out0, out1, out2, out3) + c, count, sum);
+            //#endif
         }
+    }
+    //#if TEXELS
+    for (var c = 0u; c < params.vectors; c++) {
+        store(vec4<u32>(out0, out1, out2, out3) + c, count, sums[c]);
+    }
+    //#endif
+}
+
+// The columns of the queries that are there.
+fn store(at: vec4<u32>, count: u32, columns: mat4x4<f32>) {
+    if count > 0u {
+        out[at.x] = columns[0];
+    }
+    if count > 1u {
+        out[at.y] = columns[1];
+    }
+    if count > 2u {
+        out[at.z] = columns[2];
+    }
+    if count > 3u {
+        out[at.w] = columns[3];
     }
 }
 

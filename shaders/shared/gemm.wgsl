@@ -33,8 +33,17 @@ struct Gemm {
     relu: u32,
 }
 
+const MULTIPLY = 2u;
+const GATED = 3u;
 const ACCUMULATE = 4u;
 
+//#if TEXELS
+//#if BFLOAT|QUANT8|QUANT4
+@group(0) @binding(2) var weight: texture_2d<u32>;
+//#else
+@group(0) @binding(2) var weight: texture_2d<f32>;
+//#endif
+//#else
 //#if HALF|BFLOAT
 @group(0) @binding(2) var<storage, read> weight: array<vec2<u32>>;
 //#endif
@@ -43,6 +52,7 @@ const ACCUMULATE = 4u;
 //#endif
 //#if !HALF|BFLOAT|QUANT8|QUANT4
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
+//#endif
 //#endif
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 //#if VEC4
@@ -55,8 +65,20 @@ const ACCUMULATE = 4u;
 
 //#include "shared/base.wgsl"
 //#include "shared/grid.wgsl"
+//#if TEXELS
+//#include "shared/texels.wgsl"
+//#endif
 
 //#if QUANT8|QUANT4
+// A word of the matrix.
+fn weight_word(i: u32) -> u32 {
+    //#if TEXELS
+    return textureLoad(weight, texel(i / 4u), 0)[i % 4u];
+    //#else
+    return weight[i];
+    //#endif
+}
+
 // Four columns at four neighbouring k of one group, as they are stored.
 struct Block {
     quants: vec4<u32>,
@@ -78,10 +100,10 @@ struct Scales {
 // The word with the quants of the four elements from `element` on.
 fn quant_word(element: u32) -> u32 {
     //#if QUANT8
-    return weight[element / 4u];
+    return weight_word(element / 4u);
     //#else
     // 32 elements are four words: 16 in the low halves of the bytes, then 16 in the high ones.
-    return weight[element / 32u * 4u + element / 4u % 4u];
+    return weight_word(element / 32u * 4u + element / 4u % 4u);
     //#endif
 }
 
@@ -98,14 +120,65 @@ fn load_quants(element: vec4<u32>) -> vec4<u32> {
     );
 }
 
+//#if TEXELS
+// A texel of each of four columns, with the quants of 16 neighbouring k (QUANT4: 32).
+alias Packs = array<vec4<u32>, 4>;
+
+fn load_pack(element: u32) -> vec4<u32> {
+    //#if QUANT8
+    return textureLoad(weight, texel(element / 16u), 0);
+    //#else
+    return textureLoad(weight, texel(element / 32u), 0);
+    //#endif
+}
+
+fn load_packs(element: vec4<u32>) -> Packs {
+    return Packs(load_pack(element.x), load_pack(element.y), load_pack(element.z), load_pack(element.w));
+}
+
+// By selection: an index that is not known is costly.
+fn pack_word(pack: vec4<u32>, i: u32) -> u32 {
+    return select(select(pack.x, pack.y, i == 1u), select(pack.z, pack.w, i == 3u), i > 1u);
+}
+
+// What load_quants reads at k, which is in these texels.
+fn pack_quants(packs: Packs, k: u32) -> vec4<u32> {
+    let i = min(k, params.gemm.weight_rows - 4u) / 4u % 4u;
+    return vec4<u32>(
+        pack_word(packs[0], i), pack_word(packs[1], i), pack_word(packs[2], i), pack_word(packs[3], i),
+    );
+}
+//#else
+// Where sixteen neighbouring k of four columns begin.
+alias Packs = vec4<u32>;
+
+fn load_packs(element: vec4<u32>) -> Packs {
+    return element;
+}
+
+fn pack_quants(packs: Packs, k: u32) -> vec4<u32> {
+    return load_quants(packs + k % 16u);
+}
+//#endif
+
+fn four_words(at: vec4<u32>) -> vec4<u32> {
+    return vec4<u32>(weight_word(at.x), weight_word(at.y), weight_word(at.z), weight_word(at.w));
+}
+
 fn load_groups(element: vec4<u32>) -> Groups {
     let group = params.gemm.scales + (element >> vec4<u32>(params.gemm.group_shift));
     var groups: Groups;
-    groups.groups = vec4<u32>(weight[group.x], weight[group.y], weight[group.z], weight[group.w]);
-    if params.gemm.nests != 0u {
-        let nest = params.gemm.nests + element / 256u;
-        groups.nests = vec4<u32>(weight[nest.x], weight[nest.y], weight[nest.z], weight[nest.w]);
+    groups.groups = four_words(group);
+    //#if TEXELS
+    // A loop of one turn or none: a software adapter runs both sides of every branch.
+    for (var once = 0u; once < min(params.gemm.nests, 1u); once++) {
+        groups.nests = four_words(params.gemm.nests + element / 256u);
     }
+    //#else
+    if params.gemm.nests != 0u {
+        groups.nests = four_words(params.gemm.nests + element / 256u);
+    }
+    //#endif
     return groups;
 }
 
@@ -169,10 +242,12 @@ fn widen_block(block: Block, k: u32) -> mat4x4<f32> {
 //#else
 //#include "shared/widen.wgsl"
 
+//#if !TEXELS
 // Four columns of the weight, by their index in whole vectors from the binding's start.
 fn load_weight(index: u32) -> vec4<f32> {
     return widen(weight[index]);
 }
+//#endif
 //#endif
 
 // Vectors of a tap, the last one padded.
@@ -200,7 +275,12 @@ fn load_b4(k: u32, j: u32) -> mat4x4<f32> {
 // Four columns from j on of the weight at k; past the last column they are the last.
 fn load_words(k: u32, j: u32) -> Words {
     let stride = params.gemm.stride / 4u;
-    return weight[base(2u) / 4u + weight_row(k) * stride + min(j / 4u, stride - 1u)];
+    let column = min(j / 4u, stride - 1u);
+    //#if TEXELS
+    return textureLoad(weight, texel_row(2u, weight_row(k), stride) + vec2<u32>(column, 0u), 0);
+    //#else
+    return weight[base(2u) / 4u + weight_row(k) * stride + column];
+    //#endif
 }
 
 // The weights of the four columns from j on at the four k from k on, a column of the matrix a k.
@@ -242,7 +322,7 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
 fn combine(row: u32, j: u32, y: vec4<f32>, other: vec4<f32>) -> vec4<f32> {
     switch params.gemm.combine {
         case 1u: { return other + y; }
-        case 2u: { return other * y; }
+        case MULTIPLY: { return other * y; }
         default: { return other + gate_at(row, j) * y; }
     }
 }
@@ -261,11 +341,35 @@ fn store(row: u32, j: u32, sum: vec4<f32>) {
         return;
     }
     var y = sum;
+    let first = row * params.gemm.width + params.gemm.column + j;
+    //#if TEXELS
+    // Loops of one turn or none: a software adapter runs both sides of every branch.
+    for (var once = 0u; once < params.gemm.has_bias; once++) {
+        y += bias_at(j);
+    }
+    for (var once = 0u; once < min(params.gemm.activation, 1u); once++) {
+        y = activate(y);
+    }
+    let accumulates = select(0u, 1u, params.gemm.combine == ACCUMULATE);
+    for (var once = 0u; once < accumulates; once++) {
+        y += out[(base(7u) + first) / 4u];
+    }
+    let combines = select(0u, 1u, params.gemm.combine % ACCUMULATE != 0u);
+    for (var once = 0u; once < combines; once++) {
+        let other = combined[(base(4u) + first) / 4u];
+        var gate = vec4<f32>(1.0);
+        let gates = select(0u, 1u, params.gemm.combine == GATED);
+        for (var inner = 0u; inner < gates; inner++) {
+            gate = gate_at(row, j);
+        }
+        y = select(other + gate * y, other * y, params.gemm.combine == MULTIPLY);
+    }
+    out[(base(7u) + first) / 4u] = rectify(y);
+    //#else
     if params.gemm.has_bias != 0u {
         y += bias_at(j);
     }
     y = activate(y);
-    let first = row * params.gemm.width + params.gemm.column + j;
     //#if VEC4
     if params.gemm.combine == ACCUMULATE {
         y += out[(base(7u) + first) / 4u];
@@ -295,5 +399,6 @@ fn store(row: u32, j: u32, sum: vec4<f32>) {
     for (var i = 0u; i < count; i++) {
         out[base(7u) + first + i] = y[i];
     }
+    //#endif
     //#endif
 }

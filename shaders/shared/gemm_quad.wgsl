@@ -1,22 +1,15 @@
 // Formula: as gemm.wgsl, in registers and without barriers for software adapters, four neighbouring invocations
 // together: 16 x 32 results a quad, 8 x 16 an invocation. Each loads half of its a and half of its b and swaps for the
 // rest, because a software adapter reads storage lane by lane, which costs more than the arithmetic: 12 loads for 512
-// products, where gemm_direct.wgsl has 16 for 256. Of quantised weights scales are loaded once a group.
+// products, where gemm_direct.wgsl has 16 for 256. Of quantised weights scales are loaded once in 16 k, in a loop of
+// their own: a branch would be run at every k.
 // Layouts: as gemm_direct.wgsl. Invocations 4 i to 4 i + 3 of a workgroup are a quad; the device is tried first
 // (quad_probe.wgsl).
 // Grid: one workgroup for 8 blocks of 16 x 32, down the columns of blocks, folded.
 // Workgroup: no memory.
 
 //#include "shared/gemm.wgsl"
-
-// What the neighbour along x, along y has.
-fn swap_x(m: mat4x4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(quadSwapX(m[0]), quadSwapX(m[1]), quadSwapX(m[2]), quadSwapX(m[3]));
-}
-
-fn swap_y(m: mat4x4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(quadSwapY(m[0]), quadSwapY(m[1]), quadSwapY(m[2]), quadSwapY(m[3]));
-}
+//#include "shared/quad.wgsl"
 
 @compute @workgroup_size(32)
 fn main(
@@ -52,53 +45,56 @@ fn main(
     var other1 = mat4x4<f32>();
     var other2 = mat4x4<f32>();
     var other3 = mat4x4<f32>();
-    //#if QUANT8|QUANT4
-    // Of the groups that k is in, which are read once.
-    var scales0: Scales;
-    var scales1: Scales;
-    //#endif
     let first_k = weight_start(row);
     let vectors = tap_vectors();
+    //#if QUANT8|QUANT4
+    // Sixteen k, which are of one group, and of one texel.
+    let span = 4u;
+    //#else
+    let span = vectors;
+    //#endif
     for (var tap = 0u; tap < params.gemm.taps; tap++) {
         let source0 = tap_source(row0, tap);
         let source1 = tap_source(row1, tap);
         let source2 = tap_source(row2, tap);
         let source3 = tap_source(row3, tap);
-        for (var vector = 0u; vector < vectors; vector++) {
-            let k = first_k + (tap * vectors + vector) * 4u;
+        for (var first = 0u; first < vectors; first += span) {
             //#if QUANT8|QUANT4
-            if k % (1u << params.gemm.group_shift) == 0u {
-                scales0 = widen_groups(load_groups(elements(k, own_j)));
-                scales1 = widen_groups(load_groups(elements(k, own_j + 4u)));
+            let scales0 = widen_groups(load_groups(elements(first * 4u, own_j)));
+            let scales1 = widen_groups(load_groups(elements(first * 4u, own_j + 4u)));
+            let packs0 = load_packs(elements(first * 4u, own_j));
+            let packs1 = load_packs(elements(first * 4u, own_j + 4u));
+            //#endif
+            for (var vector = first; vector < min(first + span, vectors); vector++) {
+                let k = first_k + (tap * vectors + vector) * 4u;
+                let a = mat4x4<f32>(
+                    load_tap(source0, vector),
+                    load_tap(source1, vector),
+                    load_tap(source2, vector),
+                    load_tap(source3, vector),
+                );
+                let other_a = swap_x(a);
+                //#if QUANT8|QUANT4
+                let b0 = widen_quants(pack_quants(packs0, k), scales0, k);
+                //#else
+                let b0 = load_b4(k, own_j);
+                //#endif
+                own0 = multiply_add(b0, a, own0);
+                other0 = multiply_add(b0, other_a, other0);
+                //#if QUANT8|QUANT4
+                let b1 = widen_quants(pack_quants(packs1, k), scales1, k);
+                //#else
+                let b1 = load_b4(k, own_j + 4u);
+                //#endif
+                own1 = multiply_add(b1, a, own1);
+                other1 = multiply_add(b1, other_a, other1);
+                let b2 = swap_y(b0);
+                own2 = multiply_add(b2, a, own2);
+                other2 = multiply_add(b2, other_a, other2);
+                let b3 = swap_y(b1);
+                own3 = multiply_add(b3, a, own3);
+                other3 = multiply_add(b3, other_a, other3);
             }
-            //#endif
-            let a = mat4x4<f32>(
-                load_tap(source0, vector),
-                load_tap(source1, vector),
-                load_tap(source2, vector),
-                load_tap(source3, vector),
-            );
-            let other_a = swap_x(a);
-            //#if QUANT8|QUANT4
-            let b0 = widen_quants(load_quants(elements(k, own_j)), scales0, k);
-            //#else
-            let b0 = load_b4(k, own_j);
-            //#endif
-            own0 += b0 * a;
-            other0 += b0 * other_a;
-            //#if QUANT8|QUANT4
-            let b1 = widen_quants(load_quants(elements(k, own_j + 4u)), scales1, k);
-            //#else
-            let b1 = load_b4(k, own_j + 4u);
-            //#endif
-            own1 += b1 * a;
-            other1 += b1 * other_a;
-            let b2 = swap_y(b0);
-            own2 += b2 * a;
-            other2 += b2 * other_a;
-            let b3 = swap_y(b1);
-            own3 += b3 * a;
-            other3 += b3 * other_a;
         }
     }
 

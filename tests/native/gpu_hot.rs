@@ -285,3 +285,13 @@ fn conv_by_transforms() {
         conv_with(case, [h, w], [c, n], [3, 3], options)
     });
 }
+
+/// Blocks and columns enough for the tall tiles.
+#[test]
+fn conv_by_transforms_of_large_frames() {
+    agree_within((4 << 20, 50_000_000), 3, TOLERANCE, |case| {
+        let (h, w) = (case.size(33..=40), case.size(33..=40));
+        let (c, n) = (4 * case.size(1..=8), 64 * case.size(1..=2));
+        conv_with(case, [h, w], [c, n], [3, 3], ConvOptions::same(3))
+    });
+}

@@ -33,6 +33,7 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<(&'static str, Exec
     // However few there are.
     let wide = GpuOptions { tiles: Some(Tiles { wide: true, few: 0 }), ..family(false) };
     let winograd = |least, options| GpuOptions { winograd_channels: Some(least), ..options };
+    let from_textures = |options| GpuOptions { texel_flops: Some(0), ..options };
     let without_quads = |options| GpuOptions { quads: Some(false), ..options };
     [
         ("detected", GpuOptions::default()),
@@ -40,9 +41,11 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<(&'static str, Exec
         ("with barriers, by Winograd's transforms", winograd(0, family(false))),
         ("with barriers, wide tiles, by Winograd's transforms", winograd(0, wide)),
         ("barrier-free", winograd(usize::MAX, family(true))),
+        ("barrier-free, from textures", from_textures(family(true))),
         ("barrier-free, without quads", without_quads(family(true))),
         ("tiny bindings, with barriers, by Winograd's transforms", winograd(0, tiny(false))),
         ("tiny bindings, barrier-free", winograd(usize::MAX, tiny(true))),
+        ("tiny bindings, barrier-free, from textures", from_textures(tiny(true))),
         ("tiny bindings, barrier-free, without quads", without_quads(tiny(true))),
     ]
     .into_iter()

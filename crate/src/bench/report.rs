@@ -62,6 +62,7 @@ impl DeviceReport {
                 ("offsetAlignment", limits.offset_alignment),
                 ("tilesFew", limits.tiles.few as u64),
                 ("tilesWide", limits.tiles.wide.into()),
+                ("texelFlops", limits.texel_flops),
                 ("winogradChannels", limits.winograd_channels as u64),
             ]),
             barrier_free: limits.barrier_free,

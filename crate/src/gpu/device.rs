@@ -47,6 +47,9 @@ pub struct GpuOptions {
     pub barrier_free: Option<bool>,
     /// Whether barrier-free kernels swap values in quads; by default where the device turns out to have them.
     pub quads: Option<bool>,
+    /// Work of a dispatch from which they read tensors as textures, `u64::MAX` for never; by default never but on software adapters,
+    /// which read storage lane by lane.
+    pub texel_flops: Option<u64>,
     /// Measure GPU time by shader ([`Gpu::timings`]); needs timestamp queries, and every dispatch becomes a pass of its own.
     pub timings: bool,
 }
@@ -135,6 +138,10 @@ impl Gpu {
         };
         gpu.limits.quads =
             gpu.limits.barrier_free && options.quads.unwrap_or(true) && gpu.has_quads().await?;
+        if gpu.limits.quads {
+            let default = if gpu.info.software { Limits::SOFTWARE_TEXEL_FLOPS } else { u64::MAX };
+            gpu.limits.texel_flops = options.texel_flops.unwrap_or(default);
+        }
         if options.tune.unwrap_or(!gpu.info.software && !gpu.limits.barrier_free) {
             gpu.tune().await?;
         }
@@ -239,6 +246,7 @@ fn limits(device: &wgpu::Limits, software: bool, options: &GpuOptions) -> Limits
         max_dispatch_flops: options.max_dispatch_flops.unwrap_or(dispatch),
         barrier_free,
         quads: false,
+        texel_flops: u64::MAX,
         tiles: options.tiles.unwrap_or(Tiles::UNTRIED),
         winograd_channels: options.winograd_channels.unwrap_or(winograd),
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::limits::Limits;
 use super::shaders::{self, Reflection};
+use super::texels::Source;
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
@@ -19,7 +20,7 @@ pub struct Kernel {
     pub flags: Vec<&'static str>,
 }
 
-/// A range of a tensor as one storage binding.
+/// A range of a tensor as one binding.
 #[derive(Debug, Clone)]
 pub struct Binding {
     /// The tensor (a view: the range is relative to it).
@@ -28,17 +29,20 @@ pub struct Binding {
     pub elements: Range<usize>,
     /// Whether it is written.
     pub writable: bool,
+    /// Elements of its rows, when it is read as a texture (`shared/texels.wgsl`), which is filled with the elements before the
+    /// dispatch; of a quantised matrix with all of it.
+    pub texels: Option<usize>,
 }
 
-/// One dispatch. Binding 0 of group 0 is the uniform block: [`BASE_WORDS`] `u32` of base offsets, then `params`; the storage
-/// bindings follow in the order of the shader's binding numbers, which may have gaps where a variant leaves one out. Word
+/// One dispatch. Binding 0 of group 0 is the uniform block: [`BASE_WORDS`] `u32` of base offsets, then `params`; the others
+/// follow in the order of the shader's binding numbers, which may have gaps where a variant leaves one out. Word
 /// `b - 1` of the base offsets is the first element of `elements` inside binding `b`, because a binding can only start
-/// at a multiple of [`Limits::offset_alignment`] (`shared/base.wgsl`).
+/// at a multiple of [`Limits::offset_alignment`] (`shared/base.wgsl`); of a texture it is what [`Binding::place`] says.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
     /// Which pipeline.
     pub kernel: Kernel,
-    /// Storage bindings in the shader's order.
+    /// In the shader's order.
     pub bindings: Vec<Binding>,
     /// Words of the uniform block after the base offsets, in the shader's order.
     pub params: Vec<u32>,
@@ -68,12 +72,17 @@ impl Binding {
 
     /// Some elements of the view, read.
     pub fn read_range(tensor: &Tensor, elements: Range<usize>) -> Self {
-        Self { tensor: tensor.clone(), elements, writable: false }
+        Self { tensor: tensor.clone(), elements, writable: false, texels: None }
     }
 
     /// Some elements of the view, written.
     pub fn write_range(tensor: &Tensor, elements: Range<usize>) -> Self {
-        Self { tensor: tensor.clone(), elements, writable: true }
+        Self { tensor: tensor.clone(), elements, writable: true, texels: None }
+    }
+
+    /// Where a texture has it from.
+    pub(super) fn source(&self) -> Option<Source> {
+        Source::of(self, self.texels?)
     }
 
     /// First element of the range inside the allocation; kernels that read vectors need it to be a multiple of four.
@@ -81,8 +90,12 @@ impl Binding {
         self.tensor.offset() + self.elements.start
     }
 
-    /// The bytes of the allocation that are bound, and the element of the range inside them.
+    /// The bytes of the allocation that are bound, and the element of the range inside them; of a texture, how many rows of the tensor
+    /// one of its rows has, as a power of two.
     pub fn place(&self, limits: &Limits) -> (Range<u64>, u32) {
+        if let Some(source) = self.source() {
+            return (source.range(), source.shift);
+        }
         let size = match self.tensor.dtype() {
             DType::F32 | DType::U32 => 4,
             DType::F16 | DType::Bf16 => 2,
@@ -117,7 +130,7 @@ impl Dispatch {
     pub fn uniforms(&self, limits: &Limits) -> Result<Vec<u32>> {
         let reflection = self.check(limits)?;
         let mut words = vec![0; BASE_WORDS];
-        for (binding, (number, _)) in self.bindings.iter().zip(reflection.storage) {
+        for (binding, (number, _)) in self.bindings.iter().zip(reflection.bindings) {
             if let Some(word) = words.get_mut(*number as usize - 1) {
                 *word = binding.place(limits).1;
             }
@@ -138,11 +151,17 @@ impl Dispatch {
         let reflection =
             shaders::reflection(&self.kernel).ok_or_else(|| fault("there is no such permutation".into()))?;
         let (expected, found) = (
-            reflection.storage.iter().map(|(_, writable)| *writable).collect::<Vec<_>>(),
-            self.bindings.iter().map(|b| b.writable).collect::<Vec<_>>(),
+            reflection
+                .bindings
+                .iter()
+                .map(|(_, access)| (access.writes(), access.texels()))
+                .collect::<Vec<_>>(),
+            self.bindings.iter().map(|b| (b.writable, b.texels.is_some())).collect::<Vec<_>>(),
         );
         if expected != found {
-            return Err(fault(format!("bindings written {found:?}, the shader has {expected:?}")));
+            return Err(fault(format!(
+                "bindings written and of texels {found:?}, the shader has {expected:?}"
+            )));
         }
         let words = (BASE_WORDS + self.params.len()).next_multiple_of(4);
         if words * 4 != reflection.uniform_bytes as usize {

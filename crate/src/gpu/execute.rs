@@ -148,16 +148,21 @@ impl Gpu {
         program.residents.iter().all(same)
     }
 
-    /// One submit of some steps: one compute pass, in which WebGPU orders dispatches that touch the same buffer.
+    /// One submit of some steps: one compute pass from each filling of textures to the next, in which WebGPU orders dispatches
+    /// that touch the same buffer.
     pub(super) fn submit(&self, steps: &[Step], timer: Option<&Timer>) -> Submitted {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         match timer {
             None => {
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                steps.iter().for_each(|step| dispatch(&mut pass, step));
+                for steps in steps.chunk_by(|_, next| next.fills.is_empty()) {
+                    steps.iter().flat_map(|step| &step.fills).for_each(|fill| fill.encode(&mut encoder));
+                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                    steps.iter().for_each(|step| dispatch(&mut pass, step));
+                }
             }
             Some(timer) => {
                 for (index, step) in steps.iter().enumerate() {
+                    step.fills.iter().for_each(|fill| fill.encode(&mut encoder));
                     let descriptor =
                         wgpu::ComputePassDescriptor { label: None, timestamp_writes: timer.writes(index) };
                     dispatch(&mut encoder.begin_compute_pass(&descriptor), step);

@@ -24,6 +24,8 @@ pub struct Limits {
     pub barrier_free: bool,
     /// Whether four neighbouring invocations of a workgroup can swap values (`quad_probe.wgsl`).
     pub quads: bool,
+    /// Work of a dispatch from which those that swap values read tensors as textures (`shared/texels.wgsl`); `u64::MAX` for never.
+    pub texel_flops: u64,
     /// Which tiles matrices are cut into by kernels with barriers.
     pub tiles: Tiles,
     /// Channels, in and out, from which convolutions of 3 x 3 go by Winograd's transforms; `usize::MAX` for never.
@@ -55,6 +57,7 @@ impl Limits {
         max_dispatch_flops: Self::HARDWARE_DISPATCH_FLOPS,
         barrier_free: false,
         quads: false,
+        texel_flops: u64::MAX,
         tiles: Tiles::UNTRIED,
         winograd_channels: usize::MAX,
     };
@@ -65,6 +68,10 @@ impl Limits {
 
     /// 50-100 ms at the 5-10 GFLOP/s of the software adapters.
     pub const SOFTWARE_DISPATCH_FLOPS: u64 = 500_000_000;
+
+    /// Where software adapters gain by textures: filling them takes one to three milliseconds a dispatch, and reading them saves
+    /// 0.1 to 0.25 ns a flop.
+    pub const SOFTWARE_TEXEL_FLOPS: u64 = 100_000_000;
 
     /// Fewest channels with which Winograd's transforms are tried on hardware.
     pub const HARDWARE_WINOGRAD_CHANNELS: usize = 96;

@@ -36,14 +36,32 @@ pub(super) struct Uploads {
 #[derive(Debug)]
 pub(super) struct Allocation {
     pub(super) buffer: wgpu::Buffer,
+    counted: Counted,
+}
+
+/// Bytes that count towards [`Gpu::allocated_bytes`] until they are given back, at the latest with this.
+#[derive(Debug)]
+pub(super) struct Counted {
     counter: Rc<Cell<u64>>,
-    counted: Cell<u64>,
+    bytes: Cell<u64>,
+}
+
+impl Counted {
+    fn give_back(&self) {
+        self.counter.set(self.counter.get() - self.bytes.replace(0));
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.give_back();
+    }
 }
 
 impl Allocation {
     /// Frees the memory now: waiting for JavaScript's collector would keep gigabytes.
     pub(super) fn free(&self) {
-        self.counter.set(self.counter.get() - self.counted.replace(0));
+        self.counted.give_back();
         self.buffer.destroy();
     }
 }
@@ -67,12 +85,17 @@ impl Gpu {
         let descriptor =
             wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation: false };
         let buffer = self.device.create_buffer(&descriptor);
-        self.allocated.set(self.allocated.get() + bytes);
-        self.peak.set(self.peak.get().max(self.allocated.get()));
-        let allocation = Allocation { buffer, counter: self.allocated.clone(), counted: Cell::new(bytes) };
+        let allocation = Allocation { buffer, counted: self.count(bytes) };
         // Natively a failure is known at once; in a browser it arrives with the next awaited call.
         self.status.check()?;
         Ok(allocation)
+    }
+
+    /// Bytes that are there from now on.
+    pub(super) fn count(&self, bytes: u64) -> Counted {
+        self.allocated.set(self.allocated.get() + bytes);
+        self.peak.set(self.peak.get().max(self.allocated.get()));
+        Counted { counter: self.allocated.clone(), bytes: Cell::new(bytes) }
     }
 
     /// The buffer of a resident tensor, made (zeroed) on first use.
@@ -204,7 +227,7 @@ impl Gpu {
         }
     }
 
-    /// Bytes of every buffer that exists: residents, and temporaries and uniforms of live programs.
+    /// Bytes of every buffer and texture that exists: residents, and temporaries and uniforms of live programs.
     pub fn allocated_bytes(&self) -> u64 {
         self.allocated.get()
     }

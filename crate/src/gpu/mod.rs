@@ -25,6 +25,7 @@ mod preprocess;
 mod probe;
 mod program;
 pub mod shaders;
+mod texels;
 mod timings;
 pub mod tuning;
 

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::dispatch::{Dispatch, buffer_bytes};
 use super::kernels::lower;
 use super::limits::Limits;
+use super::texels::{self, Slot};
 use crate::ops::Op;
 use crate::recording::Recording;
 use crate::tensor::{Lifetime, Tensor};
@@ -21,11 +22,13 @@ pub struct Plan {
     pub ends: Vec<usize>,
     /// Bytes of the pooled buffers that the temporaries share.
     pub buffers: Vec<u64>,
+    /// The textures that dispatches share, with their bytes.
+    pub textures: Vec<(Slot, u64)>,
     /// Pooled buffer of each temporary, by [`Tensor::id`].
     pub place: HashMap<u64, usize>,
     /// One view of every resident tensor, in order of first use.
     pub residents: Vec<Tensor>,
-    /// Sum of `buffers`: the peak of the temporaries.
+    /// Sum of `buffers` and `textures`: the peak of the temporaries.
     pub temporary_bytes: u64,
     /// Bytes of the residents.
     pub resident_bytes: u64,
@@ -92,6 +95,7 @@ impl Plan {
             uniforms: Vec::new(),
             ends: Vec::new(),
             buffers: Vec::new(),
+            textures: Vec::new(),
             place: HashMap::new(),
             residents: Vec::new(),
             temporary_bytes: 0,
@@ -105,6 +109,12 @@ impl Plan {
     fn take_in(&mut self, dispatch: Dispatch, limits: &Limits, keeps: bool) -> Result<()> {
         let uniforms = dispatch.uniforms(limits)?;
         self.uniform_bytes += uniform_slot(&uniforms, limits);
+        for (slot, bytes) in texels::slots(&dispatch.bindings) {
+            match self.textures.iter_mut().find(|(other, _)| *other == slot) {
+                Some((_, most)) => *most = bytes.max(*most),
+                None => self.textures.push((slot, bytes)),
+            }
+        }
         let bound = dispatch.bindings.iter().map(|b| b.place(limits).0);
         self.largest_binding = bound.map(|b| b.end - b.start).fold(self.largest_binding, u64::max);
         if keeps {
@@ -123,7 +133,8 @@ impl Plan {
                 allowed: limits.max_buffer,
             });
         }
-        self.temporary_bytes = self.buffers.iter().sum();
+        let textures = self.textures.iter().map(|(_, bytes)| bytes);
+        self.temporary_bytes = self.buffers.iter().chain(textures).sum();
         self.resident_bytes = self.residents.iter().map(buffer_bytes).sum();
         let residents = self.residents.iter().map(buffer_bytes);
         self.largest_buffer =

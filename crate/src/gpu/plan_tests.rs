@@ -54,7 +54,7 @@ proptest! {
     fn places_do_not_overlap_and_bindings_stay_inside(
         steps in prop::collection::vec((any::<u8>(), 0..99_usize, 0..99_usize, 0..400_usize), 1..40),
         binding in 10..64_u64,
-        (barrier_free, quads) in any::<(bool, bool)>(),
+        (barrier_free, quads, texels) in any::<(bool, bool, bool)>(),
     ) {
         let limits = Limits {
             max_binding: binding * 256,
@@ -62,6 +62,7 @@ proptest! {
             max_dispatch_flops: 50_000,
             barrier_free,
             quads,
+            texel_flops: if texels { 0 } else { u64::MAX },
             ..Limits::GUARANTEED
         };
         let recording = record(&steps);
@@ -74,7 +75,8 @@ proptest! {
                 prop_assert!(a == b || !together || plan.place[a] != plan.place[b], "{life_a:?} {life_b:?}");
             }
         }
-        prop_assert_eq!(plan.temporary_bytes, plan.buffers.iter().sum::<u64>());
+        let textures = plan.textures.iter().map(|(_, bytes)| bytes);
+        prop_assert_eq!(plan.temporary_bytes, plan.buffers.iter().chain(textures).sum::<u64>());
         prop_assert_eq!(plan.resident_bytes, plan.residents.iter().map(buffer_bytes).sum::<u64>());
         let ids: HashSet<_> = plan.residents.iter().map(Tensor::id).collect();
         prop_assert_eq!(ids.len(), plan.residents.len());
@@ -173,9 +175,10 @@ fn a_dispatch_that_disagrees_with_its_shader_is_refused() {
     let out = recorder.silu(&x).unwrap();
     let good = lower(&recorder.finish().ops()[0], &limits).unwrap().remove(0);
     assert!(good.check(&limits).is_ok());
-    let spoil: [fn(&mut Dispatch); 9] = [
+    let spoil: [fn(&mut Dispatch); 10] = [
         |d| d.bindings.reverse(),
         |d| d.bindings[0].writable = true,
+        |d| d.bindings[0].texels = Some(10),
         |d| drop(d.bindings.pop()),
         |d| d.params.extend([0; 4]),
         |d| d.params.clear(),

@@ -1,5 +1,6 @@
 //! From a plan to what the device runs: pipelines, buffers, bind groups, one uniform buffer.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -8,7 +9,8 @@ use super::dispatch::{Dispatch, Kernel};
 use super::kernels::lower;
 use super::memory::Allocation;
 use super::plan::{Plan, uniform_slot};
-use super::shaders;
+use super::shaders::{self, Access};
+use super::texels::{self, Fill, Slot, Source, Texture};
 use crate::recording::Recording;
 use crate::tensor::{Lifetime, Tensor};
 use crate::{CancelFlag, Error, Result};
@@ -33,15 +35,33 @@ pub struct Program {
 #[derive(Debug)]
 pub struct Parts {
     plan: Box<Plan>,
-    /// The pooled buffers.
-    buffers: Vec<Allocation>,
+    memory: Pool,
     /// All uniform blocks, and where each begins; none without a dispatch.
     uniforms: Option<(Allocation, Vec<u64>)>,
 }
 
+/// What the temporaries and textures of a plan live in.
+#[derive(Debug)]
+struct Pool {
+    buffers: Vec<Allocation>,
+    textures: HashMap<Slot, Texture>,
+}
+
+/// Where a tensor is: a resident by its id, or one of the pooled buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Resident(u64),
+    Pooled(usize),
+}
+
+/// What the textures hold after the dispatches so far.
+type Filled = HashMap<Slot, (Place, Source)>;
+
 /// One dispatch, bound.
 #[derive(Debug)]
 pub(super) struct Step {
+    /// Before the dispatch.
+    pub(super) fills: Vec<Fill>,
     pub(super) pipeline: Rc<Pipeline>,
     pub(super) group: wgpu::BindGroup,
     pub(super) grid: [u32; 3],
@@ -63,6 +83,16 @@ impl Program {
     /// The kernel of each dispatch of one run.
     pub fn kernels(&self) -> impl Iterator<Item = &Kernel> {
         self.parts.plan.dispatches.iter().map(|dispatch| &dispatch.kernel)
+    }
+}
+
+impl Plan {
+    fn find(&self, tensor: &Tensor) -> Option<Place> {
+        let id = tensor.id();
+        match tensor.lifetime() {
+            Lifetime::Resident => Some(Place::Resident(id)),
+            Lifetime::Temporary => self.place.get(&id).copied().map(Place::Pooled),
+        }
     }
 }
 
@@ -110,10 +140,13 @@ impl Gpu {
         for tensor in plan.residents.iter().filter(|tensor| !absent(tensor.id())) {
             self.resident(tensor)?;
         }
-        let storage = |bytes: &u64| self.allocate(*bytes, wgpu::BufferUsages::STORAGE);
-        let buffers = plan.buffers.iter().map(storage).collect::<Result<Vec<_>>>()?;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let buffers = plan.buffers.iter().map(|bytes| self.allocate(*bytes, usage));
+        let textures = plan.textures.iter().map(|(slot, bytes)| Ok((*slot, self.texture(*slot, *bytes)?)));
+        let memory =
+            Pool { buffers: buffers.collect::<Result<_>>()?, textures: textures.collect::<Result<_>>()? };
         if plan.dispatches.is_empty() {
-            return Ok(Parts { plan, buffers, uniforms: None });
+            return Ok(Parts { plan, memory, uniforms: None });
         }
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let uniforms = self.allocate(plan.uniform_bytes, usage)?;
@@ -126,7 +159,7 @@ impl Gpu {
             block.resize(end, 0_u32);
         }
         self.queue.write_buffer(&uniforms.buffer, 0, bytemuck::cast_slice(&block));
-        Ok(Parts { plan, buffers, uniforms: Some((uniforms, offsets)) })
+        Ok(Parts { plan, memory, uniforms: Some((uniforms, offsets)) })
     }
 
     /// The dispatches of some operations, bound to what is resident now.
@@ -134,13 +167,14 @@ impl Gpu {
     /// # Errors
     /// [`Error::WrongState`] when a resident has no memory, and the device's own.
     pub(super) fn bind_ops(&self, parts: &Parts, ops: Range<usize>) -> Result<Vec<Step>> {
-        let Parts { plan, buffers, uniforms: Some((uniforms, offsets)) } = parts else {
+        let Parts { plan, memory, uniforms: Some((uniforms, offsets)) } = parts else {
             return Ok(Vec::new());
         };
         let end = |op: usize| plan.ends.get(op).copied().unwrap_or(plan.dispatches.len());
         let first = ops.start.checked_sub(1).map_or(0, end);
         let last = ops.end.checked_sub(1).map_or(0, end);
         let dispatches = plan.dispatches.iter().zip(&plan.uniforms).zip(offsets);
+        let mut filled = Filled::new();
         dispatches
             .skip(first)
             .take(last.saturating_sub(first))
@@ -150,7 +184,7 @@ impl Gpu {
                     offset: *offset,
                     size: wgpu::BufferSize::new(words.len() as u64 * 4),
                 };
-                self.bind(plan, dispatch, range, buffers)
+                self.bind(plan, dispatch, range, memory, &mut filled)
             })
             .collect()
     }
@@ -160,7 +194,8 @@ impl Gpu {
         plan: &Plan,
         dispatch: &Dispatch,
         uniforms: wgpu::BufferBinding<'_>,
-        buffers: &[Allocation],
+        memory: &Pool,
+        filled: &mut Filled,
     ) -> Result<Step> {
         let reflection = dispatch.check(&self.limits)?;
         let pipeline = self.pipeline(&dispatch.kernel)?;
@@ -168,21 +203,36 @@ impl Gpu {
         let residents = self.residents.borrow();
         let mut entries =
             vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniforms) }];
-        for (binding, (number, _)) in dispatch.bindings.iter().zip(reflection.storage) {
-            let id = binding.tensor.id();
-            let buffer = match binding.tensor.lifetime() {
-                Lifetime::Resident => residents.get(&id).map(|r| &r.buffer),
-                Lifetime::Temporary => plan.place.get(&id).and_then(|b| buffers.get(*b)).map(|b| &b.buffer),
+        let mut slots = texels::slots(&dispatch.bindings);
+        let mut fills = Vec::new();
+        for (binding, (number, _)) in dispatch.bindings.iter().zip(reflection.bindings) {
+            let place = plan.find(&binding.tensor).ok_or_else(fault)?;
+            let buffer = match place {
+                Place::Resident(id) => residents.get(&id).map(|resident| &resident.buffer),
+                Place::Pooled(index) => memory.buffers.get(index).map(|pooled| &pooled.buffer),
             };
-            let (bytes, _) = binding.place(&self.limits);
-            entries.push(wgpu::BindGroupEntry {
-                binding: *number,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: buffer.ok_or_else(fault)?,
+            let buffer = buffer.ok_or_else(fault)?;
+            let resource = if let Some(source) = binding.source() {
+                let (slot, _) = slots.next().ok_or_else(fault)?;
+                let texture = memory.textures.get(&slot).ok_or_else(fault)?;
+                let holds = (place, source.clone());
+                if filled.get(&slot) != Some(&holds) {
+                    fills.push(texture.fill(source, buffer));
+                    filled.insert(slot, holds);
+                }
+                wgpu::BindingResource::TextureView(&texture.view)
+            } else {
+                let (bytes, _) = binding.place(&self.limits);
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
                     offset: bytes.start,
                     size: wgpu::BufferSize::new(bytes.end - bytes.start),
-                }),
-            });
+                })
+            };
+            if binding.writable {
+                filled.retain(|_, (of, _)| *of != place);
+            }
+            entries.push(wgpu::BindGroupEntry { binding: *number, resource });
         }
         let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(dispatch.kernel.shader),
@@ -190,6 +240,7 @@ impl Gpu {
             entries: &entries,
         });
         Ok(Step {
+            fills,
             group,
             pipeline,
             grid: dispatch.grid,
@@ -245,19 +296,31 @@ impl Gpu {
         let module = unsafe {
             self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         };
-        let entry = |binding, ty, size: u32| wgpu::BindGroupLayoutEntry {
+        let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty,
-                has_dynamic_offset: false,
-                min_binding_size: wgpu::BufferSize::new(size.into()),
-            },
+            ty,
             count: None,
         };
-        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, reflection.uniform_bytes)];
-        entries.extend(reflection.storage.iter().map(|(number, writable)| {
-            entry(*number, wgpu::BufferBindingType::Storage { read_only: !writable }, 0)
+        let buffer = |ty, size: u32| wgpu::BindingType::Buffer {
+            ty,
+            has_dynamic_offset: false,
+            min_binding_size: wgpu::BufferSize::new(size.into()),
+        };
+        let texture = |sample_type| wgpu::BindingType::Texture {
+            sample_type,
+            view_dimension: wgpu::TextureViewDimension::D2,
+            multisampled: false,
+        };
+        let mut entries = vec![entry(0, buffer(wgpu::BufferBindingType::Uniform, reflection.uniform_bytes))];
+        entries.extend(reflection.bindings.iter().map(|(number, access)| {
+            let ty = match access {
+                Access::Read => buffer(wgpu::BufferBindingType::Storage { read_only: true }, 0),
+                Access::Write => buffer(wgpu::BufferBindingType::Storage { read_only: false }, 0),
+                Access::Numbers => texture(wgpu::TextureSampleType::Float { filterable: false }),
+                Access::Words => texture(wgpu::TextureSampleType::Uint),
+            };
+            entry(*number, ty)
         }));
         let layout = self
             .device

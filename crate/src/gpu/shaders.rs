@@ -15,12 +15,37 @@ pub struct Reflection {
     pub flags: &'static [&'static str],
     /// Bytes of the uniform block at binding 0.
     pub uniform_bytes: u32,
-    /// Storage bindings: number, and whether the shader writes it.
-    pub storage: &'static [(u32, bool)],
+    /// Bindings after the uniform block: number, and what the shader does with it.
+    pub bindings: &'static [(u32, Access)],
     /// Invocations of a workgroup.
     pub workgroup_size: [u32; 3],
     /// Workgroup memory.
     pub workgroup_bytes: u32,
+}
+
+/// How a shader has a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Storage that it reads.
+    Read,
+    /// Storage that it writes.
+    Write,
+    /// A texture of numbers.
+    Numbers,
+    /// A texture of words.
+    Words,
+}
+
+impl Access {
+    /// Whether the shader writes it.
+    pub fn writes(self) -> bool {
+        self == Self::Write
+    }
+
+    /// Whether it is a texture.
+    pub fn texels(self) -> bool {
+        matches!(self, Self::Numbers | Self::Words)
+    }
 }
 
 /// Of all sources and the table of permutations: what was found by trying is true of these shaders.

@@ -1,6 +1,6 @@
 //! Lowering of attention: by heads while whole heads fit, then by queries.
 
-use super::gemm::{expect_aligned, unused};
+use super::gemm::{expect_aligned, read_as_texels, unused};
 use super::*;
 use crate::ops::Attention;
 
@@ -49,23 +49,27 @@ pub(super) fn lower(op: &Attention, limits: &Limits) -> Result<Vec<Dispatch>> {
                 bias_stride,
                 queries - 1 - rows.start,
             ])?;
+            let mut bindings = vec![
+                Binding::read_range(&op.q, span(&in_q, d)),
+                Binding::read_range(&op.k, span(&in_k, d)),
+                Binding::read_range(&op.v, span(&in_k, d)),
+                op.bias.as_ref().map_or_else(
+                    || unused(&op.q),
+                    |bias| Binding::read_range(bias, span(&part, bias_stride)),
+                ),
+                Binding::write_range(&op.out, span(&rows, heads * d)),
+            ];
+            let flops = 4 * (part.len() * rows.len()) as u64 * (keys * d) as u64;
+            let texels =
+                limits.quads && flops >= limits.texel_flops && read_as_texels(&mut bindings, &[d; 3]);
             let log2_e = std::f32::consts::LOG2_E;
             params.extend([op.scale * log2_e, log2_e, op.last_key_bias * log2_e].map(f32::to_bits));
             dispatches.push(Dispatch {
-                kernel: Kernel::new(OP, flags.iter().copied()),
+                kernel: Kernel::new(OP, flags.iter().copied().chain(texels.then_some("TEXELS"))),
                 grid: limits.fold((part.len() * rows.len().div_ceil(tile)).div_ceil(workgroup_tiles))?,
                 params,
-                flops: 4 * (part.len() * rows.len()) as u64 * (keys * d) as u64,
-                bindings: vec![
-                    Binding::read_range(&op.q, span(&in_q, d)),
-                    Binding::read_range(&op.k, span(&in_k, d)),
-                    Binding::read_range(&op.v, span(&in_k, d)),
-                    op.bias.as_ref().map_or_else(
-                        || unused(&op.q),
-                        |bias| Binding::read_range(bias, span(&part, bias_stride)),
-                    ),
-                    Binding::write_range(&op.out, span(&rows, heads * d)),
-                ],
+                flops,
+                bindings,
             });
         }
     }

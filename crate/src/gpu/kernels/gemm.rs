@@ -1,11 +1,16 @@
 //! What linear layers and convolutions share: the family of kernels, its grid, and the words of `shared/gemm.wgsl`.
 
 use super::*;
+use crate::gpu::texels::Source;
 use crate::ops::Activation;
 use crate::quants::Bits;
 
 /// Rows up to which a whole tile would be wasted.
 const SKINNY_ROWS: usize = 4;
+
+/// Of a tall tile.
+pub(super) const TALL_ROWS: usize = 32;
+const TALL_COLUMNS: usize = 64;
 
 /// How many times as wide as a matrix a tile is not to be; the widest tiles count as those of 64.
 const NARROW: usize = 4;
@@ -23,6 +28,8 @@ pub(super) enum Family {
     Direct,
     /// 16 x 32 results four invocations that swap values, without barriers.
     Quad,
+    /// 32 x 64 results four invocations, from textures: a dispatch of quads that is large enough.
+    Tall,
     /// 1 x 4 results an invocation, without barriers.
     Skinny,
 }
@@ -87,7 +94,7 @@ impl Family {
             Self::Wide => "WIDE",
             Self::Small => "SMALL",
             Self::Direct => "DIRECT",
-            Self::Quad => "QUAD",
+            Self::Quad | Self::Tall => "QUAD",
             Self::Skinny => "SKINNY",
         }
     }
@@ -107,6 +114,7 @@ impl Family {
             Self::Small => (32, 32, 1),
             Self::Direct => (8, 8, 32),
             Self::Quad => (16, 32, 8),
+            Self::Tall => (TALL_ROWS, TALL_COLUMNS, 2),
             Self::Skinny => (1, 4, 64),
         }
     }
@@ -118,6 +126,13 @@ impl Family {
 }
 
 impl Gemm {
+    /// Whether tall tiles would be seven eighths full, and their rows of one product alone.
+    fn fills_tall_tiles(&self) -> bool {
+        let full = |size: usize, tile| size.next_multiple_of(tile) - size <= size / 8;
+        let whole = self.products == 1 || self.rows.is_multiple_of(self.products * TALL_ROWS);
+        whole && full(self.rows, TALL_ROWS) && full(self.columns, TALL_COLUMNS)
+    }
+
     /// A dispatch of `shader`, with the words of its own after those of the product. `bindings` are in the order of the shader,
     /// the weight second and the output last.
     pub(super) fn dispatch(
@@ -125,7 +140,7 @@ impl Gemm {
         shader: &'static str,
         family: Family,
         vectors: bool,
-        bindings: Vec<Binding>,
+        mut bindings: Vec<Binding>,
         own: Vec<u32>,
         limits: &Limits,
     ) -> Result<Dispatch> {
@@ -139,13 +154,21 @@ impl Gemm {
             }
             _ => [0; 4],
         };
-        let flags = [Some(family.flag()), vectors.then_some("VEC4"), format].into_iter().flatten();
+        let depth = self.taps * self.channels;
+        let flops = 2 * self.rows as u64 * self.columns as u64 * depth as u64;
+        let texels = vectors
+            && family == Family::Quad
+            && flops >= limits.texel_flops
+            && read_as_texels(&mut bindings, &[self.channels, self.stride]);
+        let family = if texels && self.fills_tall_tiles() { Family::Tall } else { family };
+        let tall = (family == Family::Tall).then_some("TALL");
+        let flags =
+            [Some(family.flag()), vectors.then_some("VEC4"), format, texels.then_some("TEXELS"), tall];
         let activation = match self.activation {
             Activation::None => 0,
             Activation::GeluTanh => 1,
             Activation::Silu => 2,
         };
-        let depth = self.taps * self.channels;
         let weight_rows = self.products * depth;
         let mut params =
             words([self.rows, self.columns, self.channels, self.taps, weight_rows, self.stride, self.width])?;
@@ -154,10 +177,10 @@ impl Gemm {
         params.push(self.relu.into());
         params.extend(own);
         Ok(Dispatch {
-            kernel: Kernel::new(shader, flags),
+            kernel: Kernel::new(shader, flags.into_iter().flatten()),
             grid: family.grid(self.rows, self.columns, limits)?,
             params,
-            flops: 2 * self.rows as u64 * self.columns as u64 * depth as u64,
+            flops,
             bindings,
         })
     }
@@ -174,6 +197,16 @@ pub(super) fn format_flag(dtype: DType) -> Option<&'static str> {
         }),
         DType::F32 | DType::U32 => None,
     }
+}
+
+/// Has the first bindings read as textures of rows of so many elements, if all of them can be.
+pub(super) fn read_as_texels(bindings: &mut [Binding], rows: &[usize]) -> bool {
+    let mut pairs = bindings.iter().zip(rows);
+    let can = pairs.all(|(binding, row)| Source::of(binding, *row).is_some());
+    if can {
+        bindings.iter_mut().zip(rows).for_each(|(binding, row)| binding.texels = Some(*row));
+    }
+    can
 }
 
 /// Something valid for a binding that a dispatch does not read.
