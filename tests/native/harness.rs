@@ -41,7 +41,6 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<(&'static str, Exec
         ("with barriers, by Winograd's transforms", winograd(0, family(false))),
         ("with barriers, wide tiles, by Winograd's transforms", winograd(0, wide)),
         ("barrier-free", winograd(usize::MAX, family(true))),
-        ("barrier-free, from textures", from_textures(family(true))),
         ("barrier-free, without quads", without_quads(family(true))),
         ("tiny bindings, with barriers, by Winograd's transforms", winograd(0, tiny(false))),
         ("tiny bindings, barrier-free", winograd(usize::MAX, tiny(true))),
