@@ -319,6 +319,7 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
     }
 }
 
+//#if !TEXELS
 fn combine(row: u32, j: u32, y: vec4<f32>, other: vec4<f32>) -> vec4<f32> {
     switch params.gemm.combine {
         case 1u: { return other + y; }
@@ -326,6 +327,7 @@ fn combine(row: u32, j: u32, y: vec4<f32>, other: vec4<f32>) -> vec4<f32> {
         default: { return other + gate_at(row, j) * y; }
     }
 }
+//#endif
 
 // ReLU, where it is asked for; by selection, because max may drop a NaN.
 fn rectify(y: vec4<f32>) -> vec4<f32> {
@@ -335,6 +337,43 @@ fn rectify(y: vec4<f32>) -> vec4<f32> {
     return y;
 }
 
+//#if VEC4
+// Four columns of combined and of out, from element `first` of the matrix on; `count` of them are there.
+fn combined_at(first: u32, count: u32) -> vec4<f32> {
+    return combined[(base(4u) + first) / 4u];
+}
+
+fn out_at(first: u32, count: u32) -> vec4<f32> {
+    return out[(base(7u) + first) / 4u];
+}
+
+fn write(first: u32, count: u32, y: vec4<f32>) {
+    out[(base(7u) + first) / 4u] = y;
+}
+//#else
+fn combined_at(first: u32, count: u32) -> vec4<f32> {
+    let at = base(4u) + first;
+    let last = at + count - 1u;
+    return vec4<f32>(
+        combined[at], combined[min(at + 1u, last)], combined[min(at + 2u, last)], combined[min(at + 3u, last)],
+    );
+}
+
+fn out_at(first: u32, count: u32) -> vec4<f32> {
+    var y = vec4<f32>();
+    for (var i = 0u; i < count; i++) {
+        y[i] = out[base(7u) + first + i];
+    }
+    return y;
+}
+
+fn write(first: u32, count: u32, y: vec4<f32>) {
+    for (var i = 0u; i < count; i++) {
+        out[base(7u) + first + i] = y[i];
+    }
+}
+//#endif
+
 // Ends the sums of one row and the four columns from j on; nothing outside of the matrix is written.
 fn store(row: u32, j: u32, sum: vec4<f32>) {
     if row >= params.gemm.rows || j >= params.gemm.columns {
@@ -342,6 +381,7 @@ fn store(row: u32, j: u32, sum: vec4<f32>) {
     }
     var y = sum;
     let first = row * params.gemm.width + params.gemm.column + j;
+    let count = min(params.gemm.columns - j, 4u);
     //#if TEXELS
     // Loops of one turn or none: a software adapter runs both sides of every branch.
     for (var once = 0u; once < params.gemm.has_bias; once++) {
@@ -352,11 +392,11 @@ fn store(row: u32, j: u32, sum: vec4<f32>) {
     }
     let accumulates = select(0u, 1u, params.gemm.combine == ACCUMULATE);
     for (var once = 0u; once < accumulates; once++) {
-        y += out[(base(7u) + first) / 4u];
+        y += out_at(first, count);
     }
     let combines = select(0u, 1u, params.gemm.combine % ACCUMULATE != 0u);
     for (var once = 0u; once < combines; once++) {
-        let other = combined[(base(4u) + first) / 4u];
+        let other = combined_at(first, count);
         var gate = vec4<f32>(1.0);
         let gates = select(0u, 1u, params.gemm.combine == GATED);
         for (var inner = 0u; inner < gates; inner++) {
@@ -364,41 +404,16 @@ fn store(row: u32, j: u32, sum: vec4<f32>) {
         }
         y = select(other + gate * y, other * y, params.gemm.combine == MULTIPLY);
     }
-    out[(base(7u) + first) / 4u] = rectify(y);
     //#else
     if params.gemm.has_bias != 0u {
         y += bias_at(j);
     }
     y = activate(y);
-    //#if VEC4
     if params.gemm.combine == ACCUMULATE {
-        y += out[(base(7u) + first) / 4u];
+        y += out_at(first, count);
     } else if params.gemm.combine != 0u {
-        y = combine(row, j, y, combined[(base(4u) + first) / 4u]);
-    }
-    out[(base(7u) + first) / 4u] = rectify(y);
-    //#else
-    let count = min(params.gemm.columns - j, 4u);
-    if params.gemm.combine != 0u && params.gemm.combine != ACCUMULATE {
-        let at = base(4u) + first;
-        let last = at + count - 1u;
-        let other = vec4<f32>(
-            combined[at],
-            combined[min(at + 1u, last)],
-            combined[min(at + 2u, last)],
-            combined[min(at + 3u, last)],
-        );
-        y = combine(row, j, y, other);
-    }
-    if params.gemm.combine == ACCUMULATE {
-        for (var i = 0u; i < count; i++) {
-            y[i] += out[base(7u) + first + i];
-        }
-    }
-    y = rectify(y);
-    for (var i = 0u; i < count; i++) {
-        out[base(7u) + first + i] = y[i];
+        y = combine(row, j, y, combined_at(first, count));
     }
     //#endif
-    //#endif
+    write(first, count, rectify(y));
 }

@@ -12,11 +12,16 @@ fn swap_y(m: mat4x4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(quadSwapY(m[0]), quadSwapY(m[1]), quadSwapY(m[2]), quadSwapY(m[3]));
 }
 
-// acc + b a, in as few operations as there are: a product of matrices adds once more.
+// acc + b a. With textures, which lavapipe gains most by, in as few operations as there are: a product of matrices adds
+// once more, but SwiftShader is faster with it.
 fn multiply_add(b: mat4x4<f32>, a: mat4x4<f32>, acc: mat4x4<f32>) -> mat4x4<f32> {
+    //#if TEXELS
     return mat4x4<f32>(
         column(b, a[0], acc[0]), column(b, a[1], acc[1]), column(b, a[2], acc[2]), column(b, a[3], acc[3]),
     );
+    //#else
+    return acc + b * a;
+    //#endif
 }
 
 fn column(b: mat4x4<f32>, a: vec4<f32>, acc: vec4<f32>) -> vec4<f32> {
