@@ -7,7 +7,8 @@
 //   is not 0, what those of 256 elements are multiplied with; an element is (quant + zero) * scale + offset.
 //   bias [columns]; combined and out [rows, width]. With VEC4 all but the bias start at whole vectors, and
 //   columns, column, width and channels are multiples of 4. k runs over taps of `channels` each, padded to whole
-//   vectors; the weight has no such padding. The shader that includes this has Params.gemm, binds a at 1, and gives
+//   vectors; the weight has no such padding. With TEXELS a and W are textures (texels.wgsl). The shader that includes
+//   this has Params.gemm, binds a at 1, and gives
 //   gate_at(row, j), and weight_start(row), the row of W that is the first for a tile of rows.
 // Grid: as the family of gemm_*.wgsl.
 // Workgroup: as the family.

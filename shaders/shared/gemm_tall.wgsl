@@ -1,6 +1,6 @@
-// Formula: as gemm.wgsl and as gemm_quad.wgsl, four times as large: 32 x 64 results a quad, 16 x 32 an invocation, of
-// which it loads a quarter: 24 loads for 2,048 products, where gemm_quad.wgsl has 12 for 512. Every sum has a name,
-// because a software adapter does not keep what is indexed in registers.
+// Formula: as gemm.wgsl and as gemm_quad.wgsl, four times as large: 32 x 64 results a quad, 16 x 32 an invocation. 24
+// loads for 2,048 products, where gemm_quad.wgsl has 12 for 512. Every sum has a name, because what is indexed by a
+// variable is slow on software adapters.
 // Layouts: as gemm_quad.wgsl, with textures.
 // Grid: one workgroup for 2 blocks of 32 x 64, down the columns of blocks, folded.
 // Workgroup: no memory.
