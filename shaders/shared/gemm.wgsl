@@ -202,7 +202,8 @@ fn widen_groups(groups: Groups) -> Scales {
         pairs[3] *= unpack2x16float(groups.nests.w);
     }
     let rows = transpose(pairs);
-    return Scales(rows[0], rows[1]);
+    // (quant + zero) * scale + offset is quant * scale + (zero * scale + offset).
+    return Scales(rows[0], fma(vec4<f32>(f32(params.gemm.zero)), rows[0], rows[1]));
 }
 
 // The four quants of a word, without their group's scale.
@@ -214,7 +215,7 @@ fn widen_word(word: u32, shift: u32) -> vec4<f32> {
     let bytes = vec4<u32>(word << shift) << vec4<u32>(24u, 16u, 8u, 0u);
     let quants = vec4<f32>(bitcast<vec4<i32>>(bytes) >> vec4<u32>(28u));
     //#endif
-    return quants + f32(params.gemm.zero);
+    return quants;
 }
 
 // What load_quants read at k, a column of the matrix a k.
@@ -230,10 +231,10 @@ fn widen_quants(words: vec4<u32>, scales: Scales, k: u32) -> mat4x4<f32> {
         ),
     );
     return mat4x4<f32>(
-        quants[0] * scales.scale + scales.offset,
-        quants[1] * scales.scale + scales.offset,
-        quants[2] * scales.scale + scales.offset,
-        quants[3] * scales.scale + scales.offset,
+        fma(quants[0], scales.scale, scales.offset),
+        fma(quants[1], scales.scale, scales.offset),
+        fma(quants[2], scales.scale, scales.offset),
+        fma(quants[3], scales.scale, scales.offset),
     );
 }
 
