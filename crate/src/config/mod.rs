@@ -31,6 +31,15 @@ use serde_json::Value;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+/// Most values of a config, or of a tokenizer's part. Files have some dozens, with a preview's matrix and the latents' statistics some hundreds;
+/// as a tree a value takes 32 bytes or more, for the two of its text.
+pub(crate) const MAX_VALUES: usize = 1 << 12;
+
+/// At least as many as the values of a JSON text, before it is parsed.
+pub(crate) fn values(json: &[u8]) -> usize {
+    json.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count()
+}
+
 /// One JSON file, to be read field by field; turns what it finds into errors that name the file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConfigFile<'a> {
@@ -43,10 +52,13 @@ impl<'a> ConfigFile<'a> {
         Self { path, json }
     }
 
-    /// The whole file as `T`; [`Error::FileInvalid`] if it is not JSON or a field has the wrong type.
+    /// The whole file as `T`; [`Error::FileInvalid`] if it is not JSON, a field has the wrong type, or it has more values than any.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(self.json)
-            .map_err(|e| Error::FileInvalid { path: self.path.to_owned(), reason: e.to_string() })
+        let invalid = |reason| Error::FileInvalid { path: self.path.to_owned(), reason };
+        if values(self.json) > MAX_VALUES {
+            return Err(invalid(format!("it has more than {MAX_VALUES} values")));
+        }
+        serde_json::from_slice(self.json).map_err(|e| invalid(e.to_string()))
     }
 
     pub(crate) fn unsupported(&self, field: &str, expected: impl Display, found: impl Display) -> Error {

@@ -124,5 +124,7 @@ mod tests {
     fn not_json() {
         assert_eq!(ModelIndex::parse(PATH, b"<html>").unwrap_err().code(), "file_invalid");
         assert_eq!(ModelIndex::parse(PATH, b"[]").unwrap_err().code(), "file_invalid");
+        let many = with(PATH, "boundary_ratio", json!(vec![0; crate::config::MAX_VALUES]));
+        assert_eq!(ModelIndex::parse(PATH, &many).unwrap_err().code(), "file_invalid");
     }
 }

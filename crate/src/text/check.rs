@@ -2,15 +2,12 @@
 //! tells.
 
 use super::charsmap::checked_charsmap;
+use crate::config::{MAX_VALUES, values};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use tokenizers::normalizers::precompiled::Precompiled;
-
-/// Most values of a normalizer, pre-tokenizer, post-processor or decoder. UMT5's have a dozen; the crate makes trees of them, of some hundred bytes a
-/// value.
-const MAX_VALUES: usize = 1 << 12;
 
 /// Most bytes of the added tokens' texts together. UMT5's have 5,000; the automaton that looks for them takes a hundred for each.
 pub(super) const MAX_ADDED: usize = 1 << 15;
@@ -49,7 +46,7 @@ pub(super) fn check(tokenizer_json: &[u8]) -> Result<(), String> {
     let mut patterns = 0;
     let Document { normalizer, pre_tokenizer, post_processor, decoder, .. } = document;
     for part in [normalizer, pre_tokenizer, post_processor, decoder].into_iter().flatten() {
-        if part.get().bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MAX_VALUES {
+        if values(part.get().as_bytes()) > MAX_VALUES {
             return Err(format!("a part of it has more than {MAX_VALUES} values"));
         }
         let part: Value = serde_json::from_str(part.get()).map_err(|e| e.to_string())?;

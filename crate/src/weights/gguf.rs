@@ -56,7 +56,9 @@ impl GgufHeader {
         let mut length = size.min(FIRST_READ);
         let mut bytes = Vec::new();
         loop {
-            bytes.extend(exactly(source, path, bytes.len() as u64..length).await?);
+            let piece = exactly(source, path, bytes.len() as u64..length).await?;
+            bytes.reserve_exact(piece.len());
+            bytes.extend(piece);
             if let Some(header) = Self::parse(path, &bytes, size)? {
                 return Ok(header);
             }

@@ -8,8 +8,10 @@ use super::source::{Source, exactly, invalid, truncated};
 use super::stored::{FileDtype, TensorLocation};
 use crate::error::Result;
 use ::safetensors::Dtype;
+use arrayvec::ArrayVec;
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor, value::StrDeserializer};
+use serde::de::{Deserializer, MapAccess, Visitor, value::StrDeserializer};
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
@@ -20,6 +22,9 @@ const PREFIX: u64 = 8;
 
 /// Longest header: some hundred thousand tensors. The format allows 100 MB, which would be much to take on trust.
 const MAX_HEADER: u64 = 16 << 20;
+
+/// Most dimensions of a tensor; convolutions of video models have five.
+const MAX_DIMS: usize = 8;
 
 /// The header of one file.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,19 +38,12 @@ pub struct SafetensorsHeader {
 #[derive(Deserialize)]
 struct TensorInfo {
     dtype: String,
-    shape: Vec<usize>,
+    shape: ArrayVec<usize, MAX_DIMS>,
     data_offsets: (u64, u64),
 }
 
 /// The header's JSON object: tensors and the free-form `__metadata__`. A name that comes twice is an error.
 struct Entries(BTreeMap<String, TensorInfo>, Metadata);
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum FreeForm {
-    Text(String),
-    Other(IgnoredAny),
-}
 
 impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -64,10 +62,9 @@ impl<'de> Deserialize<'de> for Entries {
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
                         // The format has text alone; what some writers put there besides is passed over.
-                        let found: Option<BTreeMap<String, FreeForm>> = map.next_value()?;
-                        let texts = found.into_iter().flatten().filter_map(|(key, value)| match value {
-                            FreeForm::Text(text) => Some((key, MetaValue::Text(text))),
-                            FreeForm::Other(_) => None,
+                        let found: Option<BTreeMap<String, &'de RawValue>> = map.next_value()?;
+                        let texts = found.into_iter().flatten().filter_map(|(key, value)| {
+                            Some((key, MetaValue::Text(serde_json::from_str(value.get()).ok()?)))
                         });
                         metadata.0.extend(texts);
                         continue;
@@ -137,7 +134,10 @@ impl SafetensorsHeader {
             };
             let range = start + begin..range_end;
             offsets.push((begin, end));
-            tensors.insert(name, TensorLocation { path: path.to_owned(), range, dtype, shape: info.shape });
+            tensors.insert(
+                name,
+                TensorLocation { path: path.to_owned(), range, dtype, shape: info.shape.to_vec() },
+            );
         }
         check_coverage(path, start, offsets, file_size)?;
         Ok(Self { tensors, metadata })
@@ -241,6 +241,7 @@ pub(super) mod tests {
             (json!({"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}}), 8),
             (json!({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}), 8),
             (json!({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 8]}}), 8),
+            (json!({"a": {"dtype": "F32", "shape": [1, 1, 1, 1, 1, 1, 1, 1, 2], "data_offsets": [0, 8]}}), 8),
             (json!({"a": {"dtype": "F4", "shape": [3], "data_offsets": [0, 1]}}), 1),
             (json!({"a": {"dtype": "F32", "shape": [1u64 << 62, 4], "data_offsets": [0, 0]}}), 0),
             (json!({"a": {"dtype": "F32", "shape": [1u64 << 62], "data_offsets": [0, 0]}}), 0),

@@ -57,14 +57,19 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Most bytes of one allocation, and of all at once, for an input of this length. A file's own copies, the first piece of a header, and a list of
-/// numbers of 8 bytes whose text has 2, grown by doubling, come to this; a length that is believed would not.
+/// Most bytes of one allocation, and of all at once, for an input of this length: a buffer that grows to the length by doubling, and what an input of
+/// no length may take.
 fn allowed(target: &str, length: usize) -> (usize, usize) {
-    // The automaton that looks for a tokenizer's added tokens, and what compiles its regular expressions.
     let ([times, more], [times_all, more_all]) = match target {
-        "gguf" | "spiece" => ([8, 4 << 20], [32, 8 << 20]),
-        "tokenizer" => ([16, 16 << 20], [64, 32 << 20]),
-        _ => ([16, 1 << 16], [64, 1 << 20]),
+        // Lists of texts, which take 24 bytes for the 3 of an empty one's, grow by doubling.
+        "manifest" => ([16, 64 << 10], [32, 1 << 20]),
+        // The tokenizers crate's cache has room for 10,000 words from the beginning.
+        "gguf" => ([2, 320_000], [16, 4 << 20]),
+        // And a piece may have two bytes, for which it takes eight of its score.
+        "spiece" => ([8, 320_000], [32, 4 << 20]),
+        // The automaton that looks for added tokens, and what compiles regular expressions.
+        "tokenizer" => ([4, 16 << 20], [16, 32 << 20]),
+        _ => ([2, 64 << 10], [16, 1 << 20]),
     };
     (times * length + more, times_all * length + more_all)
 }
@@ -152,7 +157,7 @@ fn mutate(random: &mut StdRng, seeds: &[Vec<u8>]) -> Vec<u8> {
         let skewed = random.random_range(0.0..1.0f64).powi(random.random_range(1..4));
         let at = (skewed * data.len() as f64) as usize;
         let end = (at + random.random_range(1..64)).min(data.len());
-        match random.random_range(0..9) {
+        match random.random_range(0..10) {
             0 => data[at] ^= 1 << random.random_range(0..8),
             1 => data[at] = random.random_range(0..=255),
             2 => data.truncate(at),
@@ -170,6 +175,11 @@ fn mutate(random: &mut StdRng, seeds: &[Vec<u8>]) -> Vec<u8> {
             }
             6 => drop(data.splice(at..end, WORDS[random.random_range(0..WORDS.len())].iter().copied())),
             7 => drop(data.splice(at..at, WORDS[random.random_range(0..WORDS.len())].iter().copied())),
+            // Many times over, as a list has its values.
+            8 => {
+                let piece = data[at..end.min(at + random.random_range(1..24))].repeat(random.random_range(1..1 << 14));
+                drop(data.splice(at..at, piece));
+            }
             // A number of the text, by another one.
             _ => {
                 let Some(start) = data[at..].iter().position(u8::is_ascii_digit).map(|offset| at + offset) else { continue };
