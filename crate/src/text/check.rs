@@ -7,7 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use tokenizers::PostProcessorWrapper;
 use tokenizers::normalizers::precompiled::Precompiled;
+use tokenizers::processors::template::TemplateProcessing;
 
 /// Most bytes of the added tokens' texts together. UMT5's have 5,000; the automaton that looks for them takes a hundred for each.
 pub(super) const MAX_ADDED: usize = 1 << 15;
@@ -15,12 +17,14 @@ pub(super) const MAX_ADDED: usize = 1 << 15;
 /// Most that the patterns may come to, see [`weight`]. T5's come to 8, GPT-4o's to 200; what is allowed takes 30 MB at most, while it is compiled.
 const MAX_PATTERNS: usize = 1 << 8;
 
+/// Where a part has parts.
+const LISTS: [&str; 4] = ["normalizers", "pretokenizers", "processors", "decoders"];
+
 /// What a pattern weighs at least, and how many bytes of text weigh as much as a class.
 const LEAST_WEIGHT: usize = 4;
 const TEXT_WEIGHT: usize = 64;
 
-/// Finds broken JSON, a character map that cannot be decoded or is damaged inside, a template of special tokens that it does not define, words of no
-/// length, patterns that are large once compiled, and more of anything beside the vocabulary than a tokenizer has.
+/// Finds broken JSON, a character map that cannot be decoded or is damaged inside, words of no length, patterns that are large once compiled, and more of anything beside the vocabulary than a tokenizer has.
 pub(super) fn check(tokenizer_json: &[u8]) -> Result<(), String> {
     #[derive(Deserialize)]
     struct Document<'a> {
@@ -50,6 +54,9 @@ pub(super) fn check(tokenizer_json: &[u8]) -> Result<(), String> {
             return Err(format!("a part of it has more than {MAX_VALUES} values"));
         }
         let part: Value = serde_json::from_str(part.get()).map_err(|e| e.to_string())?;
+        if !part.is_object() {
+            return Err("a part of it is no object".to_owned());
+        }
         check_part(&part, &mut patterns)?;
     }
     if patterns > MAX_PATTERNS {
@@ -70,19 +77,17 @@ pub(super) fn check_added<'a>(mut texts: impl Iterator<Item = &'a str>) -> Resul
 /// A normalizer, pre-tokenizer, post-processor or decoder and those inside of it. What a part is shows in its fields: with a type that nobody knows
 /// it is taken for whatever it looks like.
 fn check_part(part: &Value, patterns: &mut usize) -> Result<(), String> {
+    // Serde would take an array's values for the fields of such a part, in which nothing would show what they are.
+    let parts = LISTS.iter().filter_map(|list| part.get(list)?.as_array()).flatten();
+    if parts.into_iter().any(|part| !part.is_object()) {
+        return Err("a part of it is no object".to_owned());
+    }
     if part.get("precompiled_charsmap").is_some()
         || part.get("type").is_some_and(|kind| kind == "Precompiled")
     {
         let map = part.get("precompiled_charsmap").and_then(Value::as_str).unwrap_or_default();
         checked_charsmap(&base64::decode(map).map_err(|e| e.to_string())?)?;
         serde_json::from_str::<Precompiled>(&part.to_string()).map_err(|e| e.to_string())?;
-    }
-    for piece in ["single", "pair"].iter().filter_map(|template| part.get(template)?.as_array()).flatten() {
-        let id = piece.get("SpecialToken").and_then(|token| token.get("id")?.as_str());
-        if let Some(id) = id.filter(|&id| part.get("special_tokens").is_none_or(|all| all.get(id).is_none()))
-        {
-            return Err(format!("the template of its post-processor uses {id}, which it does not define"));
-        }
     }
     // Of the type `FixedLength`.
     if part.get("length").is_some_and(|length| length == 0) {
@@ -98,6 +103,40 @@ fn check_part(part: &Value, patterns: &mut usize) -> Result<(), String> {
         Value::Array(parts) => parts.iter().try_for_each(|part| check_part(part, patterns)),
         Value::Object(parts) => parts.values().try_for_each(|part| check_part(part, patterns)),
         _ => Ok(()),
+    }
+}
+
+/// Whether a post-processor that was read can be applied to a text: by one template at most, because a second has not one text but the pieces of the
+/// first to deal with; of that text, and not of a second; and of special tokens that it defines. As it was read, because the crate reads a part in many
+/// forms, an array in the place of an object among them.
+pub(super) fn check_processor(processor: &PostProcessorWrapper) -> Result<(), String> {
+    let mut templates = Vec::new();
+    collect_templates(processor, &mut templates);
+    let template = match templates[..] {
+        [] => return Ok(()),
+        [template] => serde_json::to_value(template).map_err(|e| e.to_string())?,
+        _ => return Err("its post-processors have more than one template".to_owned()),
+    };
+    let defined = |id: &str| template.get("special_tokens").is_some_and(|all| all.get(id).is_some());
+    for piece in template.get("single").and_then(Value::as_array).into_iter().flatten() {
+        let id = |kind| piece.get(kind).and_then(|piece| piece.get("id")?.as_str());
+        if id("Sequence").is_some_and(|id| id != "A") {
+            return Err("the template of its post-processor for one text asks for a second".to_owned());
+        }
+        if let Some(id) = id("SpecialToken").filter(|id| !defined(id)) {
+            return Err(format!("the template of its post-processor uses {id}, which it does not define"));
+        }
+    }
+    Ok(())
+}
+
+fn collect_templates<'a>(processor: &'a PostProcessorWrapper, found: &mut Vec<&'a TemplateProcessing>) {
+    match processor {
+        PostProcessorWrapper::Template(template) => found.push(template),
+        PostProcessorWrapper::Sequence(parts) => {
+            parts.as_ref().iter().for_each(|part| collect_templates(part, found));
+        }
+        _ => {}
     }
 }
 
@@ -161,11 +200,43 @@ mod tests {
     }
 
     #[test]
+    fn templates() {
+        let template = |piece: Value| {
+            json!({"type": "TemplateProcessing", "single": [piece, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {"</s>": {"id": "</s>", "ids": [1], "tokens": ["</s>"]}}})
+        };
+        let checked = |processor: Value| check_processor(&serde_json::from_value(processor).unwrap());
+        let good = template(json!({"SpecialToken": {"id": "</s>", "type_id": 0}}));
+        let sequence = |parts: [&Value; 2]| json!({"type": "Sequence", "processors": parts});
+        let bytes =
+            json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
+        checked(good.clone()).unwrap();
+        checked(sequence([&bytes, &good])).unwrap();
+        for piece in
+            [json!({"SpecialToken": {"id": "<s>", "type_id": 0}}), json!({"SpecialToken": ["<s>", 0]})]
+        {
+            assert!(checked(template(piece)).unwrap_err().contains("<s>"));
+        }
+        for piece in [json!({"Sequence": {"id": "B", "type_id": 0}}), json!({"Sequence": ["B", 0]})] {
+            let bad = template(piece);
+            assert!(checked(sequence([&bytes, &bad])).unwrap_err().contains("second"));
+        }
+        assert!(checked(sequence([&good, &good])).unwrap_err().contains("more than one"));
+    }
+
+    #[test]
     fn more_than_a_tokenizer_has() {
-        assert!(reason("post_processor", json!(vec![0; 5000])).contains("values"));
+        assert!(reason("post_processor", json!({"a": vec![0; 5000]})).contains("values"));
         let token = json!({"id": 0, "content": "a".repeat(1 << 14)});
         assert!(reason("added_tokens", json!([token, token, token])).contains("added tokens"));
-        let length = json!([{"type": "FixedLength", "length": 0}]);
-        assert!(reason("pre_tokenizer", length).contains("no length"));
+        let length = json!({"type": "FixedLength", "length": 0});
+        assert!(reason("pre_tokenizer", length.clone()).contains("no length"));
+        let several = |part: Value| json!({"type": "Sequence", "pretokenizers": [part]});
+        assert!(reason("pre_tokenizer", several(length)).contains("no length"));
+        for part in [json!(["FixedLength", 0]), json!([0])] {
+            assert!(reason("pre_tokenizer", part.clone()).contains("no object"));
+            assert!(reason("pre_tokenizer", several(part)).contains("no object"));
+        }
     }
 }

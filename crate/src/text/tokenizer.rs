@@ -1,6 +1,6 @@
 //! The text encoder's tokenizer, from the folder's `tokenizer.json`; from a GGUF file see [`super::GgufTokenizer`].
 
-use super::check::check;
+use super::check::{check, check_processor};
 use super::model::TokenModel;
 use super::prompt_clean;
 use crate::error::{Error, Result};
@@ -43,6 +43,7 @@ impl TextTokenizer {
         let invalid = |reason: String| Error::FileInvalid { path: path.to_owned(), reason };
         check(tokenizer_json).map_err(invalid)?;
         let mut tokenizer = Inner::from_bytes(tokenizer_json).map_err(|e| invalid(e.to_string()))?;
+        tokenizer.get_post_processor().map_or(Ok(()), check_processor).map_err(invalid)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
         Ok(Self::new(tokenizer))
