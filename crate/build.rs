@@ -169,7 +169,8 @@ fn reflect<'a>(
         .map_err(|error| place(error.location(&text), error.message().into()))?;
     // What every WebGPU device has; a shader that wants f16 arithmetic or subgroups says so by its flag.
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    capabilities.set(Capabilities::SHADER_FLOAT16, flags.contains(&"F16"));
+    let f16 = flags.iter().any(|flag| ["F16", "HALVES"].contains(flag));
+    capabilities.set(Capabilities::SHADER_FLOAT16, f16);
     capabilities.set(Capabilities::SUBGROUP, flags.contains(&"QUAD"));
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)

@@ -8,6 +8,9 @@
 // Grid: as TILED, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl,
 //   TALL gemm_tall.wgsl).
 // Workgroup: as the family.
+//#if HALVES
+enable f16;
+//#endif
 
 struct Params {
     base: array<vec4<u32>, 2>,

@@ -1,12 +1,15 @@
 // Formula: out[i, column + j] = combine(act(sum_k x[i, k] W[k, j] + bias[j])); shared/gemm.wgsl.
 //   The gate of row i is table[c] + embedding[t, gate_column + c], c = column + j, where t is
 //   min((first_row + i) / rows_per_timestep, timesteps - 1).
-// Layouts: x [rows, channels]; one tap. table [width], the gate's row of the scale-shift table; embedding [timesteps,
-//   embedding_width] from the first timestep of the slab. Slabs of whole rows of x, combined and out. Unused tensors
-//   are x.
+// Layouts: x [rows, channels], with BYTES as quantise_rows.wgsl writes it; one tap. table [width], the gate's row of
+//   the scale-shift table; embedding [timesteps, embedding_width] from the first timestep of the slab. Slabs of whole
+//   rows of x, combined and out. Unused tensors are x.
 // Grid: as TILED, WIDE, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl,
-//   TALL gemm_tall.wgsl), SKINNY (gemm_skinny.wgsl).
+//   TALL gemm_tall.wgsl), SKINNY (gemm_skinny.wgsl), BYTES (gemm_bytes.wgsl).
 // Workgroup: as the family.
+//#if HALVES
+enable f16;
+//#endif
 
 struct Params {
     base: array<vec4<u32>, 2>,
@@ -22,10 +25,14 @@ struct Params {
 //#if TEXELS
 @group(0) @binding(1) var x: texture_2d<f32>;
 //#else
+//#if BYTES
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
+//#else
 //#if VEC4
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 //#else
 @group(0) @binding(1) var<storage, read> x: array<f32>;
+//#endif
 //#endif
 //#endif
 @group(0) @binding(5) var<storage, read> table: array<f32>;
@@ -61,6 +68,12 @@ fn load_tap(source: Source, vector: u32) -> vec4<f32> {
     return textureLoad(x, source + vec2<u32>(vector, 0u), 0);
 }
 //#else
+//#if BYTES
+// First vector of a row of x; rows past the last are the last, and are not stored.
+fn row_source(row: u32) -> u32 {
+    return base(1u) / 4u + min(row, params.gemm.rows - 1u) * (params.gemm.channels / 32u * 3u);
+}
+//#else
 // Four k of x from element `at` on, of which `count` are inside the row.
 fn load_x(at: u32, count: u32) -> vec4<f32> {
     //#if VEC4
@@ -85,10 +98,13 @@ fn load_tap(source: Source, vector: u32) -> vec4<f32> {
     return load_x(source + vector * 4u, min(params.gemm.channels - vector * 4u, 4u));
 }
 //#endif
+//#endif
 
+//#if !BYTES
 fn tap_source(source: Source, tap: u32) -> Source {
     return source;
 }
+//#endif
 
 //#if DIRECT
 //#include "shared/gemm_direct.wgsl"
@@ -102,6 +118,9 @@ fn tap_source(source: Source, tap: u32) -> Source {
 //#endif
 //#if SKINNY
 //#include "shared/gemm_skinny.wgsl"
+//#endif
+//#if BYTES
+//#include "shared/gemm_bytes.wgsl"
 //#endif
 //#if TILED|WIDE|SMALL
 //#include "shared/gemm_tiled.wgsl"

@@ -1,13 +1,19 @@
 // Formula: as gemm.wgsl, by tiles in workgroup memory: 128 x 64 results, or 128 x 128 with WIDE, 8 x 8 an invocation;
 //   with SMALL 32 x 32 and 4 x 4, for matrices that would leave a large device without work.
 //   What the next step needs is read while this one is multiplied, as the words it is stored in: to widen it would wait
-//   for it.
+//   for it. With HALVES products and the sums of 16 of them are f16, the sums of those f32.
 // Layouts: a comes by load_tap(tap_source(row_source(row), tap), vector): four channels of a tap, zero outside of the
 //   frame; rows past the last are the last.
 // Grid: ceil(rows / ROWS) * ceil(columns / COLUMNS) workgroups, columns innermost, folded.
-// Workgroup: 12,288 bytes; with WIDE 16,384, with SMALL 4,096.
+// Workgroup: 12,288 bytes; with WIDE 16,384, with SMALL 4,096; with HALVES half of that.
 
 //#include "shared/gemm.wgsl"
+
+//#if HALVES
+alias Products = vec4<f16>;
+//#else
+alias Products = vec4<f32>;
+//#endif
 
 const STEP = 16u;
 //#if SMALL
@@ -33,9 +39,9 @@ const ROW_VECTORS = ROWS / 4u;
 const COLUMN_VECTORS = COLUMNS / 4u;
 
 // [k][rows / 4], each vector one k of four rows, swizzled by a_index.
-var<workgroup> a_tile: array<vec4<f32>, STEP * ROW_VECTORS>;
+var<workgroup> a_tile: array<Products, STEP * ROW_VECTORS>;
 // [k][columns / 4].
-var<workgroup> b_tile: array<vec4<f32>, STEP * COLUMN_VECTORS>;
+var<workgroup> b_tile: array<Products, STEP * COLUMN_VECTORS>;
 
 // The swizzle spreads the four k blocks that neighbouring invocations write over the banks.
 fn a_index(k: u32, row_vector: u32) -> u32 {
@@ -92,23 +98,45 @@ fn main(
     let tx = thread % 8u;
     let ty = thread / 8u;
     //#endif
-    var c00 = vec4<f32>();
-    var c10 = vec4<f32>();
-    var c20 = vec4<f32>();
-    var c30 = vec4<f32>();
+    var c00 = Products();
+    var c10 = Products();
+    var c20 = Products();
+    var c30 = Products();
     //#if !SMALL
-    var c40 = vec4<f32>();
-    var c50 = vec4<f32>();
-    var c60 = vec4<f32>();
-    var c70 = vec4<f32>();
-    var c01 = vec4<f32>();
-    var c11 = vec4<f32>();
-    var c21 = vec4<f32>();
-    var c31 = vec4<f32>();
-    var c41 = vec4<f32>();
-    var c51 = vec4<f32>();
-    var c61 = vec4<f32>();
-    var c71 = vec4<f32>();
+    var c40 = Products();
+    var c50 = Products();
+    var c60 = Products();
+    var c70 = Products();
+    var c01 = Products();
+    var c11 = Products();
+    var c21 = Products();
+    var c31 = Products();
+    var c41 = Products();
+    var c51 = Products();
+    var c61 = Products();
+    var c71 = Products();
+    //#endif
+
+    //#if HALVES
+    // The same of the steps before.
+    var f00 = vec4<f32>();
+    var f10 = vec4<f32>();
+    var f20 = vec4<f32>();
+    var f30 = vec4<f32>();
+    //#if !SMALL
+    var f40 = vec4<f32>();
+    var f50 = vec4<f32>();
+    var f60 = vec4<f32>();
+    var f70 = vec4<f32>();
+    var f01 = vec4<f32>();
+    var f11 = vec4<f32>();
+    var f21 = vec4<f32>();
+    var f31 = vec4<f32>();
+    var f41 = vec4<f32>();
+    var f51 = vec4<f32>();
+    var f61 = vec4<f32>();
+    var f71 = vec4<f32>();
+    //#endif
     //#endif
 
     // What it has loaded and not stored yet.
@@ -129,21 +157,21 @@ fn main(
         if first_k > 0u {
             workgroupBarrier();
             if loads_a {
-                a_tile[a_index(a_k, a_vector)] = vec4<f32>(a0.x, a1.x, a2.x, a3.x);
-                a_tile[a_index(a_k + 1u, a_vector)] = vec4<f32>(a0.y, a1.y, a2.y, a3.y);
-                a_tile[a_index(a_k + 2u, a_vector)] = vec4<f32>(a0.z, a1.z, a2.z, a3.z);
-                a_tile[a_index(a_k + 3u, a_vector)] = vec4<f32>(a0.w, a1.w, a2.w, a3.w);
+                a_tile[a_index(a_k, a_vector)] = Products(vec4<f32>(a0.x, a1.x, a2.x, a3.x));
+                a_tile[a_index(a_k + 1u, a_vector)] = Products(vec4<f32>(a0.y, a1.y, a2.y, a3.y));
+                a_tile[a_index(a_k + 2u, a_vector)] = Products(vec4<f32>(a0.z, a1.z, a2.z, a3.z));
+                a_tile[a_index(a_k + 3u, a_vector)] = Products(vec4<f32>(a0.w, a1.w, a2.w, a3.w));
             }
             //#if QUANT8|QUANT4
             if loads_b {
                 let columns = widen_block(b, weight_k + first_k - STEP + b_k);
                 for (var i = 0u; i < 4u; i++) {
-                    b_tile[(b_k + i) * COLUMN_VECTORS + b_vector] = columns[i];
+                    b_tile[(b_k + i) * COLUMN_VECTORS + b_vector] = Products(columns[i]);
                 }
             }
             //#else
-            b_tile[thread] = widen(b0);
-            b_tile[thread + THREADS] = widen(b1);
+            b_tile[thread] = Products(widen(b0));
+            b_tile[thread + THREADS] = Products(widen(b1));
             //#endif
             workgroupBarrier();
         }
@@ -210,21 +238,68 @@ fn main(
             k += 1u;
         }
         //#end
+        //#if HALVES
+        f00 += vec4<f32>(c00);
+        c00 = Products();
+        f10 += vec4<f32>(c10);
+        c10 = Products();
+        f20 += vec4<f32>(c20);
+        c20 = Products();
+        f30 += vec4<f32>(c30);
+        c30 = Products();
+        //#if !SMALL
+        f40 += vec4<f32>(c40);
+        c40 = Products();
+        f50 += vec4<f32>(c50);
+        c50 = Products();
+        f60 += vec4<f32>(c60);
+        c60 = Products();
+        f70 += vec4<f32>(c70);
+        c70 = Products();
+        f01 += vec4<f32>(c01);
+        c01 = Products();
+        f11 += vec4<f32>(c11);
+        c11 = Products();
+        f21 += vec4<f32>(c21);
+        c21 = Products();
+        f31 += vec4<f32>(c31);
+        c31 = Products();
+        f41 += vec4<f32>(c41);
+        c41 = Products();
+        f51 += vec4<f32>(c51);
+        c51 = Products();
+        f61 += vec4<f32>(c61);
+        c61 = Products();
+        f71 += vec4<f32>(c71);
+        c71 = Products();
+        //#endif
+        //#endif
     }
 
     let row = first_row + ty * 4u;
     let j = first_column + tx * 4u;
     // One call, because a compiler inlines it: sixteen would take a second to compile.
     //#if SMALL
+    //#if HALVES
+    var c = array<vec4<f32>, 4>(f00, f10, f20, f30);
+    //#else
     var c = array<vec4<f32>, 4>(c00, c10, c20, c30);
+    //#endif
     for (var i = 0u; i < 4u; i++) {
         store(row + i, j, c[i]);
     }
+    //#else
+    //#if HALVES
+    var c = array<vec4<f32>, 16>(
+        f00, f10, f20, f30, f40, f50, f60, f70,
+        f01, f11, f21, f31, f41, f51, f61, f71,
+    );
     //#else
     var c = array<vec4<f32>, 16>(
         c00, c10, c20, c30, c40, c50, c60, c70,
         c01, c11, c21, c31, c41, c51, c61, c71,
     );
+    //#endif
     for (var i = 0u; i < 16u; i++) {
         store(row + i % 4u + (i / 4u % 2u) * SECOND_ROW, j + i / 8u * 32u, c[i]);
     }

@@ -24,6 +24,38 @@ function expectedLatents(): Float32Array {
   return steps.slice(-(steps.length / call.steps));
 }
 
+test("products are in less than f32 only where that is asked for and pays", async ({ page, server }) => {
+  server.handlers.clear();
+  await page.goto(`${server.url}blank/`);
+  const found = await page.evaluate(
+    async ({ source }) => {
+      const path = "/lib/index.js";
+      const { load } = (await import(path)) as Library;
+      const outcome = async (precision: unknown) => {
+        try {
+          const model = await load(source, { device: "webgpu", precision: precision as "i8" });
+          model.dispose();
+          return model.device.precision;
+        } catch (thrown) {
+          return (thrown as { details: unknown }).details;
+        }
+      };
+      return [await outcome(undefined), await outcome("i8"), await outcome("f64")];
+    },
+    { source: new URL(folder, server.url).href },
+  );
+  // A software adapter has nothing to gain by it.
+  expect(found).toEqual([
+    "f32",
+    "f32",
+    {
+      option: "precision",
+      expected: '"f32", "f16" or "i8"',
+      found: expect.stringContaining("f64") as unknown,
+    },
+  ]);
+});
+
 for (const device of ["webgpu", "cpu"] as const) {
   test(`a model of single files on ${device} is what diffusers computes`, async ({ page, server }) => {
     server.handlers.clear();

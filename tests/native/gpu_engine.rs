@@ -9,7 +9,7 @@
 mod harness;
 
 use harness::gpu;
-use kinetoscope::gpu::{Gpu, GpuOptions, Plan, Tiles, Tuning};
+use kinetoscope::gpu::{Gpu, GpuOptions, Plan, Precision, Tiles, Tuning};
 use kinetoscope::ops::{Affine, NormKind};
 use kinetoscope::recording::{Recorder, Recording};
 use kinetoscope::tensor::{DType, Tensor};
@@ -162,13 +162,18 @@ fn a_device_is_tried_once() {
     assert!(found.key.contains(&first.info().name), "{found:?}");
 
     // What no device has: it is believed where it is of this device and these shaders, and tried again where not.
-    let other = Tiles { wide: !found.tiles.wide, few: 1_000_001 };
+    let other = Tiles { wide: !found.tiles.wide, few: 1_000_001, halves: false, bytes: false };
     let remembered = Tuning { tiles: other, ..found.clone() };
     let stale = Tuning { key: "another".into(), ..remembered.clone() };
     assert_eq!(gpu(&options(&[stale.clone(), remembered])).limits().tiles, other);
     let stale = gpu(&options(&[stale]));
     assert_ne!(stale.limits().tiles, other);
     assert_eq!(stale.tuning().unwrap().key, found.key);
+    // With leave to multiply in less it is tried anew.
+    let halved = gpu(&GpuOptions { precision: Precision::I8, ..options(std::slice::from_ref(&found)) });
+    let tuning = halved.tuning().unwrap();
+    assert!(halved.info().f16 && tuning.key != found.key, "{tuning:?}");
+    assert_eq!(halved.limits().tiles, tuning.tiles);
     // Nothing of it stays on the device.
     assert_eq!(stale.allocated_bytes(), 0);
 }

@@ -9,7 +9,7 @@
 
 mod harness;
 
-use harness::{Case, agree, agree_within};
+use harness::{Case, agree, agree_on, agree_within, in_bytes, in_halves, outcomes_on};
 use kinetoscope::ops::{Activation, Combine, ConvOptions, ConvWeight, LinearWeight, Modulation};
 use kinetoscope::tensor::{DType, Tensor};
 use kinetoscope::weights::blocks::Block;
@@ -17,6 +17,16 @@ use kinetoscope::weights::blocks::Block;
 /// Both sides add up to 2,500 products in f32, in different orders: each sum is off by about sqrt(2,500) roundings of 6e-8 of
 /// its size, 3e-6, and the difference by twice that at worst; GELU, SiLU and softmax add a few roundings of exp.
 const TOLERANCE: f32 = 1e-5;
+
+/// Inputs, products and each sum of up to 16 of them are rounded to 11 bits, which is 2^-11 of them at worst. Of random values of either sign
+/// the sums are sqrt(8) products on average, so that the errors come to 1.6 of that for what the results are on average; the worst of some
+/// 10,000 is four times as far off. Combined with a factor it is that of the largest product.
+const HALVES_TOLERANCE: f32 = 8.0 / 2048.0;
+
+/// An element is off by up to half of a 127th of the largest of its group, by 0.4% on average of random values' average, and so are sums of their
+/// products; the worst of some 10,000 is four times as far off, which is about as much less than the largest result. Combined with a factor it is that of
+/// the largest product.
+const BYTES_TOLERANCE: f32 = 0.02;
 
 /// Limits under which middling matrices still fit as weights, and everything else is split.
 const SMALL: (u64, u64) = (128 << 10, 2_000_000);
@@ -144,6 +154,118 @@ fn linear_of_quantised_matrices() {
             });
         }
     }
+}
+
+/// A linear layer of several tiles, of whole vectors, with a quantised weight.
+fn quantised(case: &mut Case<'_>, block: Block) -> Vec<Tensor> {
+    let (m, n) = (case.size(5..=300), 4 * case.size(17..=50));
+    let k = block.elements() * case.size(1..=if block.elements() > 32 { 1 } else { 5 });
+    let x = activations(case, &[m, k]);
+    let matrix = case.random_quants(block.on_device(), &[n, k]);
+    linear_with(case, m, &x, LinearWeight { matrix, columns: n }, [0, n])
+}
+
+/// Every format of weights. Several tiles of each kind.
+#[test]
+fn linear_in_halves() {
+    let devices = in_halves();
+    agree_on(&devices, 12, HALVES_TOLERANCE, |case| {
+        let (m, k, n) = (case.size(5..=300), 4 * case.size(1..=60), 4 * case.size(17..=50));
+        linear(case, [m, k, n])
+    });
+    for block in [Block::Q8_0, Block::Q4_0, Block::Q4K, Block::Q6K] {
+        agree_on(&devices, 2, HALVES_TOLERANCE, |case| quantised(case, block));
+    }
+}
+
+/// What 11 bits do not hold is lost of an input, and not of the sum: 4,096 times 1 with f16 sums throughout would be 2,048.
+#[test]
+fn sums_of_halves_are_whole() {
+    let found = outcomes_on(&in_halves(), |case| {
+        let x = case.input(&[130, 4096], &[1.0 + 1.0 / 4096.0; 130 * 4096]);
+        let weight = LinearWeight { matrix: case.input(&[4096, 68], &[1.0; 4096 * 68]), columns: 68 };
+        case.recorder.linear(&x, &weight, None, Activation::None, Combine::None).unwrap()
+    });
+    for (name, values) in found {
+        assert!(values.iter().all(|value| *value == 4096.0), "{name}: {:?}", &values[..4]);
+    }
+}
+
+/// Every format of blocks; Q6_K, whose groups have 16 elements, is not multiplied so, and as exact as ever.
+#[test]
+fn linear_in_bytes() {
+    let devices = in_bytes(5_000_000);
+    for block in Block::ALL {
+        let tolerance = if block == Block::Q6K { TOLERANCE } else { BYTES_TOLERANCE };
+        agree_on(&devices, 4, tolerance, |case| quantised(case, block));
+    }
+}
+
+/// Whole numbers up to 127, one of which each group has, are rounded to themselves: nothing is lost of what they are multiplied with.
+#[test]
+fn whole_numbers_are_exact_in_bytes() {
+    let devices = in_bytes(5_000_000);
+    for block in Block::ALL {
+        agree_on(&devices, 3, TOLERANCE, |case| {
+            let (m, n) = (case.size(129..=300), 4 * case.size(17..=50));
+            let k = block.elements() * case.size(1..=3);
+            let values: Vec<f32> = (0..m * k)
+                .map(|i| if i % 32 == i / 32 % 32 { 127.0 } else { case.size(0..=254) as f32 - 127.0 })
+                .collect();
+            let x = case.input(&[m, k], &values);
+            let matrix = case.random_quants(block.on_device(), &[n, k]);
+            linear_with(case, m, &x, LinearWeight { matrix, columns: n }, [0, n])
+        });
+    }
+}
+
+/// What is less than half of a 127th of the largest of its group is lost: these layers are multiplied in 8 bits, and not as any other.
+#[test]
+fn small_numbers_are_lost_in_bytes() {
+    let devices = in_bytes(u64::MAX);
+    let with = |rest: f32| {
+        outcomes_on(&devices, |case| {
+            let values: Vec<f32> = (0..130 * 64).map(|i| if i % 32 == 5 { 127.0 } else { rest }).collect();
+            let x = case.input(&[130, 64], &values);
+            let matrix = case.random_quants(Block::Q4_0.on_device(), &[68, 64]);
+            let weight = LinearWeight { matrix, columns: 68 };
+            case.recorder.linear(&x, &weight, None, Activation::None, Combine::None).unwrap()
+        })
+    };
+    assert_eq!(with(0.25), with(0.0));
+    assert_ne!(with(0.75), with(0.0));
+}
+
+/// Rounding makes numbers of anything.
+#[test]
+fn what_is_no_number_stays_none_in_bytes() {
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let found = outcomes_on(&in_bytes(u64::MAX), |case| {
+            let mut values = vec![1.0; 130 * 64];
+            values[64 * 7 + 40] = bad;
+            let x = case.input(&[130, 64], &values);
+            let matrix = case.random_quants(Block::Q8_0.on_device(), &[68, 64]);
+            let weight = LinearWeight { matrix, columns: 68 };
+            case.recorder.linear(&x, &weight, None, Activation::None, Combine::None).unwrap()
+        });
+        for (name, values) in found {
+            for (row, values) in values.chunks_exact(68).enumerate() {
+                assert!(
+                    values.iter().all(|value| value.is_finite() == (row != 7)),
+                    "{name}, {bad}, row {row}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn conv_in_halves() {
+    agree_on(&in_halves(), 12, HALVES_TOLERANCE, |case| {
+        let (h, w) = (case.size(5..=20), case.size(5..=20));
+        let (c, n) = (4 * case.size(1..=12), 4 * case.size(17..=30));
+        conv(case, [h, w], [c, n])
+    });
 }
 
 /// exp and tanh overflow in some drivers, where the limits of GELU and SiLU are plain.

@@ -23,7 +23,7 @@ pub fn gpu(options: &GpuOptions) -> Gpu {
 
 /// The devices that an operation runs on: as detected, the other family of kernels, and limits so small that operations
 /// are split, in both families.
-fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<(&'static str, Executor)> {
+fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<Named> {
     let family = |barrier_free| GpuOptions { barrier_free: Some(barrier_free), ..GpuOptions::default() };
     let tiny = |barrier_free| GpuOptions {
         max_binding: Some(max_binding),
@@ -31,7 +31,10 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<(&'static str, Exec
         ..family(barrier_free)
     };
     // However few there are.
-    let wide = GpuOptions { tiles: Some(Tiles { wide: true, few: 0 }), ..family(false) };
+    let wide = GpuOptions {
+        tiles: Some(Tiles { wide: true, few: 0, halves: false, bytes: false }),
+        ..family(false)
+    };
     let winograd = |least, options| GpuOptions { winograd_channels: Some(least), ..options };
     let from_textures = |options| GpuOptions { texel_flops: Some(0), ..options };
     let without_quads = |options| GpuOptions { quads: Some(false), ..options };
@@ -50,6 +53,31 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<(&'static str, Exec
     .into_iter()
     .map(|(name, options)| (name, gpu(&options).into()))
     .collect()
+}
+
+/// A device with a name.
+pub type Named = (&'static str, Executor);
+
+fn with_tiles(tiles: Tiles) -> Executor {
+    gpu(&GpuOptions { barrier_free: Some(false), tiles: Some(tiles), ..GpuOptions::default() }).into()
+}
+
+/// Devices that multiply in f16, by every kind of tiles that do.
+pub fn in_halves() -> Vec<Named> {
+    let halves = |wide, few| with_tiles(Tiles { wide, few, halves: true, bytes: false });
+    vec![
+        ("in halves", halves(false, 0)),
+        ("in halves, wide tiles", halves(true, 0)),
+        ("in halves, small tiles", halves(false, usize::MAX)),
+    ]
+}
+
+/// Devices that multiply in 8-bit integers, one of which has to split everything.
+pub fn in_bytes(max_dispatch_flops: u64) -> Vec<Named> {
+    let tiles = Some(Tiles { wide: false, few: 0, halves: false, bytes: true });
+    let whole = GpuOptions { barrier_free: Some(false), tiles, ..GpuOptions::default() };
+    let split = GpuOptions { max_dispatch_flops: Some(max_dispatch_flops), ..whole.clone() };
+    vec![("in bytes", gpu(&whole).into()), ("in bytes, split", gpu(&split).into())]
 }
 
 /// Binding limit, in bytes, and work of a dispatch, in flops, of the devices that split everything.
@@ -177,13 +205,12 @@ fn outcome(
 /// What is wrong with a device's words (second), given the CPU's.
 type Compare<'a> = dyn Fn(&[u32], &[u32]) -> Result<(), String> + 'a;
 
-/// Runs every seed on the CPU and on every device; `compare` says what is wrong with a device's words.
-fn each(tiny: (u64, u64), seeds: u64, record: &dyn Fn(&mut Case) -> Vec<Tensor>, compare: &Compare<'_>) {
+/// Runs every seed on the CPU and on every one of the devices; `compare` says what is wrong with a device's words.
+fn each(devices: &[Named], seeds: u64, record: &dyn Fn(&mut Case) -> Vec<Tensor>, compare: &Compare<'_>) {
     let cpu: Executor = Cpu::new().into();
-    let devices = devices(tiny.0, tiny.1);
     for seed in 0..seeds {
         let expected = outcome(&cpu, seed, record).unwrap();
-        for (name, device) in &devices {
+        for (name, device) in devices {
             let found = outcome(device, seed, record).unwrap_or_else(|e| panic!("{name}, seed {seed}: {e}"));
             assert_eq!(expected.len(), found.len());
             for (index, (expected, found)) in expected.iter().zip(&found).enumerate() {
@@ -203,7 +230,25 @@ pub fn agree(seeds: u64, tolerance: f32, record: impl Fn(&mut Case) -> Vec<Tenso
 
 /// As [`agree`], with other limits for the devices that split.
 pub fn agree_within(tiny: (u64, u64), seeds: u64, tolerance: f32, record: impl Fn(&mut Case) -> Vec<Tensor>) {
-    each(tiny, seeds, &record, &|expected, found| {
+    each(&devices(tiny.0, tiny.1), seeds, &record, &close(tolerance));
+}
+
+/// As [`agree`], on these devices.
+pub fn agree_on(devices: &[Named], seeds: u64, tolerance: f32, record: impl Fn(&mut Case) -> Vec<Tensor>) {
+    each(devices, seeds, &record, &close(tolerance));
+}
+
+/// What `record` gives on each of these devices.
+pub fn outcomes_on(devices: &[Named], record: impl Fn(&mut Case) -> Tensor) -> Vec<(&'static str, Vec<f32>)> {
+    let of = |device: &Executor| {
+        let words = outcome(device, 0, &|case: &mut Case| vec![record(case)]).unwrap();
+        words.concat().into_iter().map(f32::from_bits).collect()
+    };
+    devices.iter().map(|(name, device)| (*name, of(device))).collect()
+}
+
+fn close(tolerance: f32) -> impl Fn(&[u32], &[u32]) -> Result<(), String> {
+    move |expected, found| {
         let scale = expected.iter().map(|v| f32::from_bits(*v).abs()).fold(1.0, f32::max);
         for (i, (e, f)) in expected.iter().zip(found).enumerate() {
             let (e, f) = (f32::from_bits(*e), f32::from_bits(*f));
@@ -214,12 +259,12 @@ pub fn agree_within(tiny: (u64, u64), seeds: u64, tolerance: f32, record: impl F
             }
         }
         Ok(())
-    });
+    }
 }
 
 /// Every word of the results equal to the CPU's: for operations that only move values.
 pub fn equal(seeds: u64, record: impl Fn(&mut Case) -> Vec<Tensor>) {
-    each(TINY, seeds, &record, &|expected, found| {
+    each(&devices(TINY.0, TINY.1), seeds, &record, &|expected, found| {
         let differs = expected.iter().zip(found).position(|(e, f)| e != f);
         differs.map_or(Ok(()), |i| {
             Err(format!("word {i} of {} is {}, expected {}", expected.len(), found[i], expected[i]))

@@ -48,7 +48,11 @@ fn source(changes: &str) -> WasmSource {
 }
 
 async fn engine(device: &str) -> Engine {
-    Engine::create(device.into(), None, JsValue::UNDEFINED).await.unwrap_or_else(|error| panic!("{error}"))
+    create(device.into(), None).await.unwrap_or_else(|error| panic!("{error}"))
+}
+
+async fn create(device: JsValue, memory: Option<f64>) -> kinetoscope::Result<Engine> {
+    Engine::create(device, memory, JsValue::UNDEFINED, JsValue::UNDEFINED).await
 }
 
 async fn settled(promise: Promise) -> Result<JsValue, JsValue> {
@@ -139,9 +143,9 @@ async fn devices() {
     let choices =
         "{\"option\":\"device\",\"expected\":\"\\\"auto\\\", \\\"webgpu\\\" or \\\"cpu\\\"\",\"found\":";
     let expected = facts("option_invalid", &format!("{choices}\"\\\"tpu\\\"\"}}"));
-    assert_eq!(failed(Engine::create("tpu".into(), None, JsValue::UNDEFINED).await), expected);
+    assert_eq!(failed(create("tpu".into(), None).await), expected);
     let expected = facts("option_invalid", &format!("{choices}\"5\"}}"));
-    assert_eq!(failed(Engine::create(5.into(), None, JsValue::UNDEFINED).await), expected);
+    assert_eq!(failed(create(5.into(), None).await), expected);
     for device in ["cpu", "webgpu"] {
         let engine = engine(device).await;
         let info = engine.info().unwrap();
@@ -209,7 +213,7 @@ async fn a_clip_is_planned_from_headers() {
     assert!(number(&plan, "largestBinding") > 0.0 && get(&advice, "obstacle").is_undefined());
     let all = number(&get(&advice, "download"), "transformer");
     assert!(js("globalThis.bytesRead").as_f64().unwrap() < all, "weights were read");
-    let little = Engine::create("webgpu".into(), Some(100_000.0), JsValue::UNDEFINED).await.unwrap();
+    let little = create("webgpu".into(), Some(100_000.0)).await.unwrap();
     let advice = settled(little.plan(source(""), &asked)).await.unwrap();
     assert!(get(&advice, "plan").is_undefined());
     assert_eq!(number(&get(&advice, "obstacle"), "allowed"), 100_000.0);
@@ -217,15 +221,16 @@ async fn a_clip_is_planned_from_headers() {
     let code = failed(settled(little.plan(source(""), &options("{ prompt: '', width: 33 }"))).await).0;
     assert_eq!(code, "size_unsupported");
     for wrong in [-1.0, f64::NAN, f64::INFINITY] {
-        assert_eq!(
-            failed(Engine::create("webgpu".into(), Some(wrong), JsValue::UNDEFINED).await).0,
-            "option_invalid"
-        );
+        assert_eq!(failed(create("webgpu".into(), Some(wrong)).await).0, "option_invalid");
     }
     // More than wasm itself could address.
     let memory = Some(8.0 * 1024.0 * 1024.0 * 1024.0);
     // What is no list of tunings says nothing.
-    Engine::create("webgpu".into(), memory, "nonsense".into()).await.unwrap();
+    Engine::create("webgpu".into(), memory, "nonsense".into(), JsValue::UNDEFINED).await.unwrap();
+    for precision in ["f64".into(), 16.into()] {
+        let created = Engine::create("webgpu".into(), None, JsValue::UNDEFINED, precision).await;
+        assert_eq!(failed(created).0, "option_invalid");
+    }
 }
 
 /// Weights that leave the device and come back make the same clip.
@@ -237,7 +242,7 @@ async fn weights_take_turns() {
         let model = load(&engine, source(""), "").await.unwrap();
         let peak = number(&model.plan(&asked).unwrap(), "peakBytes");
         let expected = clip(&model.session(&asked, &CancelFlag::new()).unwrap()).await;
-        let narrow = Engine::create(device.into(), Some(peak - 1.0), JsValue::UNDEFINED).await.unwrap();
+        let narrow = create(device.into(), Some(peak - 1.0)).await.unwrap();
         let fetching = "source.fetch = async (path, start, end) => { globalThis.fetched = path; };";
         let model = load(&narrow, source(fetching), "").await.unwrap();
         assert!(narrow.allocated_bytes() < engine.allocated_bytes(), "nothing is on the device yet");

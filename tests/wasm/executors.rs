@@ -9,6 +9,7 @@ use kinetoscope::recording::Recorder;
 use kinetoscope::sampling::noise::Mt19937;
 use kinetoscope::sampling::randn;
 use kinetoscope::tensor::{DType, Tensor};
+use kinetoscope::weights::blocks::Block;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 /// f32 sums of up to a thousand terms in another order are off by some 1e-6 of the largest; a browser may contract
@@ -48,16 +49,20 @@ async fn outcome(executor: &Executor, seed: u64, record: fn(&mut Case) -> Tensor
 }
 
 async fn agree(record: fn(&mut Case) -> Tensor) {
-    let cpu = open(DeviceChoice::Cpu, &GpuOptions::default()).await;
     // What a hardware GPU runs, however small the matrix.
     let barriers = GpuOptions { barrier_free: Some(false), ..GpuOptions::default() };
     let tiles = |wide| GpuOptions {
-        tiles: Some(Tiles { wide, few: 0 }),
+        tiles: Some(Tiles { wide, few: 0, halves: false, bytes: false }),
         winograd_channels: Some(0),
         ..barriers.clone()
     };
-    for options in [GpuOptions::default(), barriers.clone(), tiles(false), tiles(true)] {
-        let gpu = open(DeviceChoice::WebGpu, &options).await;
+    agree_on(&[GpuOptions::default(), barriers.clone(), tiles(false), tiles(true)], record).await;
+}
+
+async fn agree_on(devices: &[GpuOptions], record: fn(&mut Case) -> Tensor) {
+    let cpu = open(DeviceChoice::Cpu, &GpuOptions::default()).await;
+    for options in devices {
+        let gpu = open(DeviceChoice::WebGpu, options).await;
         for seed in 0..SEEDS {
             let (expected, found) = (outcome(&cpu, seed, record).await, outcome(&gpu, seed, record).await);
             assert_eq!(expected.len(), found.len());
@@ -87,8 +92,9 @@ async fn the_browser_accepts_every_shader() {
     let mut accepted = 0;
     for reflection in shaders::reflections() {
         let flags = reflection.flags;
+        let in_f16 = flags.iter().any(|flag| ["F16", "HALVES"].contains(flag));
         // The parity tests of the page run those with quads: wgpu's device has no subgroups here.
-        if flags.contains(&"QUAD") || flags.contains(&"F16") && required_features.is_empty() {
+        if flags.contains(&"QUAD") || in_f16 && required_features.is_empty() {
             continue;
         }
         let text = shaders::source(&Kernel::new(reflection.shader, flags.iter().copied())).unwrap();
@@ -113,6 +119,28 @@ async fn linear() {
         let (bias, residual) = (case.random(&[n]), case.random(&[m, n]));
         let combine = Combine::Add(residual);
         case.recorder.linear(&x, &weight, Some(&bias), Activation::GeluTanh, combine).unwrap()
+    })
+    .await;
+}
+
+/// Whole numbers up to 127, which each group has, lose nothing when they are rounded.
+#[wasm_bindgen_test]
+async fn linear_in_bytes() {
+    let tiles = Some(Tiles { wide: false, few: 0, halves: false, bytes: true });
+    let options = GpuOptions { barrier_free: Some(false), tiles, ..GpuOptions::default() };
+    agree_on(&[options], |case| {
+        let (m, k, n) = (128 + case.size(20), 32 * case.size(4), 64 + 4 * case.size(5));
+        let whole = |i: usize, word: u32| if i % 32 == 3 { 127.0 } else { (word % 255) as f32 - 127.0 };
+        let values: Vec<f32> = (0..m * k).map(|i| whole(i, case.random.next_u32())).collect();
+        let x = Tensor::resident(DType::F32, &[m, k]);
+        case.executor.upload(&x, bytemuck::cast_slice(&values)).unwrap();
+        let matrix = Tensor::resident(DType::Quants(Block::Q8_0.on_device()), &[n, k]);
+        let mut bytes: Vec<u8> = (0..n * k).map(|_| case.random.next_u32() as u8).collect();
+        // A scale of 0.5 and an offset of 1.
+        bytes.extend([0x00, 0x38, 0x00, 0x3c].repeat(n * k / 32));
+        case.executor.upload(&matrix, &bytes).unwrap();
+        let weight = LinearWeight { matrix, columns: n };
+        case.recorder.linear(&x, &weight, None, Activation::None, Combine::None).unwrap()
     })
     .await;
 }

@@ -9,7 +9,7 @@
  */
 import { Connection } from "./connection.js";
 import { KinetoscopeError, cancelled } from "./errors.js";
-import type { Advice, ClipOptions, Device, LoadProgress, SourceSpec } from "./messages.js";
+import type { Advice, ClipOptions, Device, LoadProgress, Precision, SourceSpec } from "./messages.js";
 import { Model } from "./model.js";
 import { RETRY } from "./weights/retry.js";
 import { type ModelSource, describeSource } from "./weights/source.js";
@@ -30,6 +30,7 @@ export type {
   Mask,
   MemoryInfo,
   ModelInfo,
+  Precision,
   Preview,
   Solver,
   StepInfo,
@@ -72,6 +73,12 @@ export interface LoadOptions extends PlanOptions {
   readonly onProgress?: (progress: LoadProgress) => void;
   /** Aborting ends the download and frees what was loaded; what was stored stays, and the next load goes on from there. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * What linear layers and convolutions may be multiplied in where the device is faster so, each allowing what is before it: `f32`,
+   * the default; `f16`, 16 products at a time; `i8`, 8-bit integers, where weights are quantised. Less costs digits. What is
+   * used then is in `model.device`.
+   */
+  readonly precision?: Precision;
   /** Whether what comes from the network is kept on this device; default yes. Files of this device never are. */
   readonly cache?: boolean;
 }
@@ -81,11 +88,11 @@ export interface LoadOptions extends PlanOptions {
  * Weights are streamed to the device; no file is ever whole in memory.
  */
 export async function load(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
-  const { onProgress, signal, cache = true } = options;
+  const { onProgress, signal, precision, cache = true } = options;
   const call = described(source, options);
   const connection = new Connection(startWorker());
   try {
-    const loaded = await connection.call({ type: "load", ...call, cache }, { signal, onProgress });
+    const loaded = await connection.call({ type: "load", ...call, precision, cache }, { signal, onProgress });
     return new Model(connection, loaded.model, loaded.device);
   } catch (thrown) {
     const error = KinetoscopeError.from(thrown);

@@ -15,6 +15,7 @@ import type {
   LoadProgress as WeightsRead,
   Mask,
   ModelInfo,
+  Precision,
   Preview,
   StepEvent,
   TextEvent,
@@ -34,6 +35,7 @@ export type {
   LoadWarning,
   Mask,
   ModelInfo,
+  Precision,
   Preview,
   TimedPrompt,
 };
@@ -114,6 +116,7 @@ export type Call =
       readonly source: SourceSpec;
       readonly device: Device;
       readonly cache: boolean;
+      readonly precision: Precision | undefined;
       readonly retries: number;
       readonly memory: number | undefined;
     }

@@ -161,12 +161,11 @@ async function load(request: Extract<Request, { type: "load" }>): Promise<Result
   return { model: model.info(), device: engine.info() };
 }
 
-async function openEngine({
-  device,
-  memory = defaultMemory(),
-}: Extract<Request, { type: "load" | "advise" }>): Promise<Engine> {
+async function openEngine(request: Extract<Request, { type: "load" | "advise" }>): Promise<Engine> {
+  const { device, memory = defaultMemory() } = request;
+  const precision = request.type === "load" ? request.precision : undefined;
   const known = await rememberedTunings();
-  const opened = await withSubgroups(() => Engine.create(device, memory, known));
+  const opened = await withSubgroups(() => Engine.create(device, memory, known, precision));
   await rememberTuning(opened.tuning(), known);
   return opened;
 }

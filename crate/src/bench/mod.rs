@@ -74,8 +74,13 @@ impl Bench {
     ///
     /// # Errors
     /// As [`Executor::open`], and those of the executor.
-    pub async fn open(choice: DeviceChoice, seconds_per_case: f64, cancel: &CancelFlag) -> Result<Self> {
-        let options = GpuOptions { timings: true, ..GpuOptions::default() };
+    pub async fn open(
+        choice: DeviceChoice,
+        options: GpuOptions,
+        seconds_per_case: f64,
+        cancel: &CancelFlag,
+    ) -> Result<Self> {
+        let options = GpuOptions { timings: true, ..options };
         Self::on(Executor::open(choice, &options).await?, cases::all()?, seconds_per_case, cancel).await
     }
 

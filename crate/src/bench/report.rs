@@ -62,6 +62,8 @@ impl DeviceReport {
                 ("offsetAlignment", limits.offset_alignment),
                 ("tilesFew", limits.tiles.few as u64),
                 ("tilesWide", limits.tiles.wide.into()),
+                ("tilesHalves", limits.tiles.halves.into()),
+                ("tilesBytes", limits.tiles.bytes.into()),
                 ("texelFlops", limits.texel_flops),
                 ("winogradChannels", limits.winograd_channels as u64),
             ]),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::dispatch::Kernel;
 use super::execute::Pace;
-use super::limits::{Limits, Tiles};
+use super::limits::{Limits, Precision, Tiles};
 use super::memory::{Allocation, Uploads};
 use super::program::Pipeline;
 use super::tuning::Tuning;
@@ -35,6 +35,8 @@ pub struct GpuOptions {
     pub max_dispatch_flops: Option<u64>,
     /// Which tiles to use; by default those that were found by trying.
     pub tiles: Option<Tiles>,
+    /// What linear layers and convolutions may be multiplied in; less than f32 costs digits.
+    pub precision: Precision,
     /// Channels, in and out, from which convolutions of 3 x 3 go by Winograd's transforms, `usize::MAX` for never; by default what was
     /// found by trying.
     pub winograd_channels: Option<usize>,
@@ -119,6 +121,9 @@ impl Gpu {
         let (device, queue) =
             adapter.request_device(&request).await.map_err(|error| unavailable(error.to_string()))?;
         let limits = limits(&device.limits(), info.software, options);
+        if limits.tiles.halves && !info.f16 {
+            return Err(unavailable(format!("{} has no f16 arithmetic", info.name)));
+        }
         let mut gpu = Self {
             status: Status::watch(&device),
             pace: RefCell::new(Pace::new(limits.max_dispatch_flops)),

@@ -39,11 +39,59 @@ pub struct Tiles {
     pub wide: bool,
     /// Tiles of 128 x 64 below which a matrix is cut into 32 x 32, which keep more of a device busy.
     pub few: usize,
+    /// Whether linear layers and convolutions are multiplied in f16, with sums of 16 products in f16 and the sums of those in f32.
+    pub halves: bool,
+    /// Whether linear layers with weights in groups of 32 are multiplied in 8-bit integers, what they are multiplied with rounded to 8 bits
+    /// in groups as well (`shared/gemm_bytes.wgsl`).
+    pub bytes: bool,
+}
+
+/// What linear layers and convolutions may be multiplied in, where a device turns out to be faster so; each allows what is before
+/// it. Sums are f32 throughout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// As the weights are.
+    #[default]
+    F32,
+    /// In f16 ([`Tiles::halves`]), which has 11 bits and ends at 65,504.
+    F16,
+    /// Where weights are quantised, in 8-bit integers ([`Tiles::bytes`]).
+    I8,
+}
+
+impl std::str::FromStr for Precision {
+    type Err = Error;
+
+    /// # Errors
+    /// [`Error::OptionInvalid`] for anything but `f32`, `f16` and `i8`.
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
+            "i8" => Ok(Self::I8),
+            _ => Err(Error::OptionInvalid {
+                option: "precision".into(),
+                expected: "\"f32\", \"f16\" or \"i8\"".into(),
+                found: format!("{name:?}"),
+            }),
+        }
+    }
 }
 
 impl Tiles {
+    /// The least that is multiplied in.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self { bytes: true, .. } => Precision::I8,
+            Self { halves: true, .. } => Precision::F16,
+            _ => Precision::F32,
+        }
+    }
+
     /// Of a device that has not been tried.
-    pub const UNTRIED: Self = Self { wide: false, few: 96 };
+    pub const UNTRIED: Self = Self { wide: false, few: 96, halves: false, bytes: false };
 }
 
 impl Limits {

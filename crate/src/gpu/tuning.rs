@@ -1,6 +1,6 @@
 //! Which kernels suit a device, and how much work it does in the time of a dispatch: found by trying, once.
 //!
-//! The tiles are tried on matrices with many of them, large against wide, and with few, large against small; Winograd's transforms on
+//! The tiles are tried on matrices with many of them, large against wide, in f32 and what else may be, and with few, large against small; Winograd's transforms on
 //! convolutions with many channels first, because with fewer they take more of the time. Runs are long enough for the clocks
 //! of browsers, which are coarse, and the time of an empty submit is taken off.
 
@@ -8,17 +8,18 @@ use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use super::device::Gpu;
-use super::limits::{Limits, Tiles};
+use super::limits::{Limits, Precision, Tiles};
 use super::program::Program;
 use super::shaders;
 use crate::Result;
 use crate::ops::{Activation, Combine, ConvOptions, ConvWeight, LinearWeight};
 use crate::recording::Recorder;
 use crate::tensor::{DType, Tensor};
+use crate::weights::blocks::Block;
 
 /// K of the matrices that are tried; on a software adapter so small that trying takes seconds and not a minute.
 const DEPTH: usize = 384;
-const SOFTWARE_DEPTH: usize = 16;
+const SOFTWARE_DEPTH: usize = 32;
 
 /// M and N of a matrix with so many tiles that no device has work for but a few of them at a time: 1,120 of 128 x 64.
 const MANY: [usize; 2] = [1024, 8960];
@@ -68,7 +69,9 @@ impl Gpu {
     /// The device's own.
     pub(super) async fn tune(&mut self) -> Result<()> {
         let info = self.info();
-        let key = format!("{} {} {} {:016x}", info.backend, info.name, info.driver, shaders::hash());
+        let precision = self.options.precision;
+        let key =
+            format!("{} {} {} {:016x} {precision:?}", info.backend, info.name, info.driver, shaders::hash());
         let remembered = self.options.tunings.iter().find(|tuning| tuning.key == key).cloned();
         let before = self.limits.clone();
         let found = match remembered {
@@ -85,26 +88,38 @@ impl Gpu {
     }
 
     async fn try_all(&mut self, key: String) -> Result<Tuning> {
-        let [large, wide, small] =
-            [(false, 0), (true, 0), (false, usize::MAX)].map(|(wide, few)| Tiles { wide, few });
         let [_, most] = DISPATCH_FLOPS;
         self.limits.max_dispatch_flops = most;
         let latency = self.latency().await?;
-        let is_large = self.seconds(MANY, large, latency).await?;
-        let is_wide = self.seconds(MANY, wide, latency).await?;
-        let mut few = tiles_of(MANY);
+        let mut shortest = f64::INFINITY;
+        let mut tiles = Tiles::UNTRIED;
+        for halves in [false, true] {
+            for wide in [false, true] {
+                if halves && !(self.info().f16 && self.options.precision >= Precision::F16) {
+                    continue;
+                }
+                let tried = Tiles { wide, few: 0, halves, bytes: false };
+                let seconds = self.seconds(MANY, tried, DType::F16, latency).await?;
+                if seconds < shortest {
+                    (shortest, tiles) = (seconds, tried);
+                }
+            }
+        }
+        let large = Tiles { wide: false, ..tiles };
+        tiles.few = tiles_of(MANY);
         for size in FEW {
-            let at_large = self.seconds(size, large, latency).await?;
-            if at_large <= self.seconds(size, small, latency).await? {
-                few = tiles_of(size);
+            let at_large = self.seconds(size, large, DType::F16, latency).await?;
+            let small = Tiles { few: usize::MAX, ..large };
+            if at_large <= self.seconds(size, small, DType::F16, latency).await? {
+                tiles.few = tiles_of(size);
                 break;
             }
         }
-        let tiles = Tiles { wide: is_wide < is_large, few };
+        tiles.bytes = self.options.precision >= Precision::I8 && self.gains_by_bytes(tiles, latency).await?;
         self.limits.tiles = tiles;
         let winograd_channels = self.winograd_channels(latency).await?;
         let flops = 2.0 * self.depth() as f64 * MANY.into_iter().product::<usize>() as f64;
-        let rate = flops / is_large.min(is_wide);
+        let rate = flops / shortest;
         Ok(Tuning { key, tiles, max_dispatch_flops: dispatch_flops(rate), winograd_channels })
     }
 
@@ -121,15 +136,39 @@ impl Gpu {
         Ok(least)
     }
 
+    /// Whether quantised weights are multiplied faster in 8-bit integers.
+    async fn gains_by_bytes(&mut self, tiles: Tiles, latency: f64) -> Result<bool> {
+        let weights = DType::Quants(Block::Q8_0.on_device());
+        let widened = self.seconds(MANY, tiles, weights, latency).await?;
+        // Not every browser has the products.
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let in_bytes = self.seconds(MANY, Tiles { bytes: true, ..tiles }, weights, latency).await;
+        if scope.pop().await.is_some() {
+            return Ok(false);
+        }
+        Ok(in_bytes? < widened)
+    }
+
     fn depth(&self) -> usize {
         if self.info().software { SOFTWARE_DEPTH } else { DEPTH }
     }
 
     /// Seconds of a product of these M and N, cut into these tiles. Of zeros: all tiles do the same with them.
-    async fn seconds(&mut self, [rows, columns]: [usize; 2], tiles: Tiles, latency: f64) -> Result<f64> {
+    async fn seconds(
+        &mut self,
+        [rows, columns]: [usize; 2],
+        tiles: Tiles,
+        weights: DType,
+        latency: f64,
+    ) -> Result<f64> {
         self.limits.tiles = tiles;
-        let x = Tensor::resident(DType::F32, &[rows, self.depth()]);
-        let matrix = Tensor::resident(DType::F16, &[self.depth(), LinearWeight::stride(columns)]);
+        let depth = self.depth();
+        let x = Tensor::resident(DType::F32, &[rows, depth]);
+        let shape = match weights {
+            DType::Quants(_) => [columns, depth],
+            _ => [depth, LinearWeight::stride(columns)],
+        };
+        let matrix = Tensor::resident(weights, &shape);
         let weight = LinearWeight { matrix: matrix.clone(), columns };
         let record = |rec: &mut Recorder| rec.linear(&x, &weight, None, Activation::None, Combine::None);
         let found = self.seconds_of(&record, latency).await;

@@ -11,6 +11,7 @@ use super::{CancelFlag, JsResult, to_js};
 use crate::Result;
 use crate::bench;
 use crate::executor::DeviceChoice;
+use crate::gpu::GpuOptions;
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
@@ -115,7 +116,9 @@ impl Bench {
         if seconds_per_case.is_nan() || seconds_per_case <= 0.0 {
             return Err(invalid("secondsPerCase", "a number above 0", &seconds_per_case.into()));
         }
-        let bench = bench::Bench::open(choice, seconds_per_case, &crate::CancelFlag::new()).await?;
+        let bench =
+            bench::Bench::open(choice, GpuOptions::default(), seconds_per_case, &crate::CancelFlag::new())
+                .await?;
         Ok(Self { bench: Rc::new(bench) })
     }
 

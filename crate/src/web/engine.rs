@@ -11,7 +11,7 @@ use super::options::{JsGenerateOptions, generate_options, invalid};
 use super::source::JsSource;
 use super::{CancelFlag, JsResult, Model, WasmSource, to_js};
 use crate::executor::{DeviceChoice, Executor, ExecutorInfo};
-use crate::gpu::GpuOptions;
+use crate::gpu::{GpuOptions, Precision};
 use crate::pipeline::{Advice, Architecture};
 use crate::{Result, pipeline};
 
@@ -26,6 +26,8 @@ export interface EngineInfo {
   software: boolean;
   /** Whether its kernels swap values among neighbouring invocations, which needs subgroups. */
   quads: boolean;
+  /** The least that linear layers or convolutions are multiplied in. */
+  precision: Precision;
   /** Largest storage buffer binding, in bytes. */
   maxBinding: number;
   /** Largest buffer, in bytes. */
@@ -34,11 +36,14 @@ export interface EngineInfo {
   fallbackReason?: string;
 }
 
+/** What linear layers and convolutions may be multiplied in; each allows what is before it. */
+export type Precision = "f32" | "f16" | "i8";
+
 /** What suits a device, found by trying it once. */
 export interface Tuning {
   /** Of which adapter and shaders it is true. */
   key: string;
-  tiles: { wide: boolean; few: number };
+  tiles: { wide: boolean; few: number; halves: boolean; bytes: boolean };
   maxDispatchFlops: number;
   winogradChannels: number;
 }
@@ -96,6 +101,7 @@ struct EngineInfo {
     adapter: String,
     software: bool,
     quads: bool,
+    precision: Precision,
     max_binding: u64,
     max_buffer: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,11 +119,12 @@ pub struct Engine {
 impl Engine {
     /// Opens a device; `auto` is WebGPU, or the CPU where there is no adapter. `memory` are the bytes of it that may be taken; without it all
     /// weights of a model stay there. `tunings` are what {@link Engine.tuning} gave before, of any devices; what is no such thing is left
-    /// out of account. Rejects with `device_unavailable`, or with `option_invalid` for another choice.
+    /// out of account. `precision` is what linear layers and convolutions may be multiplied in where the device is faster so. Rejects with `device_unavailable`, or with `option_invalid` for another choice.
     pub async fn create(
         #[wasm_bindgen(unchecked_param_type = "\"auto\" | \"webgpu\" | \"cpu\"")] device: JsValue,
         memory: Option<f64>,
         #[wasm_bindgen(unchecked_optional_param_type = "Tuning[]")] tunings: JsValue,
+        #[wasm_bindgen(unchecked_optional_param_type = "Precision")] precision: JsValue,
     ) -> Result<Engine> {
         let choice: DeviceChoice = match device.as_string() {
             Some(choice) => choice.parse()?,
@@ -130,8 +137,13 @@ impl Engine {
             }
             bytes => bytes.map(|bytes| bytes as u64),
         };
+        let precision = match precision.as_string() {
+            None if precision.is_undefined() => Precision::default(),
+            Some(name) => name.parse()?,
+            None => return Err(invalid("precision", "\"f32\", \"f16\" or \"i8\"", &precision)),
+        };
         let tunings = serde_wasm_bindgen::from_value(tunings).unwrap_or_default();
-        let options = GpuOptions { max_memory, tunings, ..GpuOptions::default() };
+        let options = GpuOptions { max_memory, precision, tunings, ..GpuOptions::default() };
         let executor = Rc::new(Executor::open(choice, &options).await?);
         Ok(Self { executor })
     }
@@ -148,6 +160,7 @@ impl Engine {
             adapter: name,
             software,
             quads: limits.is_some_and(|limits| limits.quads),
+            precision: limits.map_or(Precision::F32, |limits| limits.tiles.precision()),
             max_binding: limit(|limits| limits.max_binding),
             max_buffer: limit(|limits| limits.max_buffer),
             fallback_reason: reason,

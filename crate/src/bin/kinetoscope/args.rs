@@ -7,13 +7,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use kinetoscope::bench::SUITES;
 use kinetoscope::config::published::Published;
 use kinetoscope::config::{ModelIndex, Solver};
-use kinetoscope::executor::DeviceChoice;
+use kinetoscope::gpu::Precision;
 use kinetoscope::pipeline::{Configs, GenerateOptions, TimedPrompt};
 use kinetoscope::weights::source::{FolderSource, exists};
 use kinetoscope::weights::{Manifest, Overlay, PackedSource, Packing, Source};
 use kinetoscope::{Error, Result};
 use pollster::block_on;
 
+use super::device_args::{BenchDevice, DeviceArg, MemoryArgs, bytes};
 use super::footage::{Fit, GivenArg, load_edit};
 use super::synth;
 
@@ -108,6 +109,10 @@ pub struct GenerateArgs {
     pub device: DeviceArg,
     #[command(flatten)]
     pub memory: MemoryArgs,
+    /// What linear layers and convolutions may be multiplied in where the device is faster so; each allows what is before it, and costs
+    /// more digits.
+    #[arg(long, default_value = "f32")]
+    pub precision: Precision,
     /// Safetensors file with the tensor `noise` [1,C,T,H,W] to begin with instead of the seed's.
     #[arg(long, value_name = "FILE")]
     pub noise: Option<PathBuf>,
@@ -117,24 +122,6 @@ pub struct GenerateArgs {
     /// A .gif, a .png (contact sheet), or a folder for one PNG a frame.
     #[arg(long, value_name = "PATH")]
     pub out: PathBuf,
-}
-
-/// How much of the device may be used.
-#[derive(Debug, Args)]
-pub struct MemoryArgs {
-    /// Memory of the device that may be taken, in bytes or with a unit, such as 4GiB. Where a model's weights have no room beside the
-    /// clip, its parts take turns and are read again. Without it everything stays on the device.
-    #[arg(long = "memory", value_name = "BYTES", value_parser = bytes)]
-    pub most: Option<u64>,
-}
-
-/// A number of bytes, or of KiB, MiB or GiB.
-fn bytes(text: &str) -> std::result::Result<u64, String> {
-    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-    let unit = units.into_iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes)));
-    let (number, unit) = unit.unwrap_or((text, 1));
-    let number = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    number.ok_or_else(|| "expected a number of bytes, such as 4294967296 or 4GiB".into())
 }
 
 /// A number above 0.
@@ -282,24 +269,12 @@ pub struct BenchArgs {
     /// What to measure on.
     #[arg(long, default_value = "gpu")]
     pub device: BenchDevice,
+    /// What linear layers and convolutions may be multiplied in where the device is faster so.
+    #[arg(long, default_value = "f32")]
+    pub precision: Precision,
     /// Seconds that a case may take: what would take longer is reported as skipped.
     #[arg(long, value_name = "X", default_value_t = 10.0, value_parser = positive)]
     pub seconds_per_case: f64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BenchDevice {
-    Gpu,
-    Cpu,
-}
-
-impl From<BenchDevice> for DeviceChoice {
-    fn from(device: BenchDevice) -> Self {
-        match device {
-            BenchDevice::Gpu => Self::WebGpu,
-            BenchDevice::Cpu => Self::Cpu,
-        }
-    }
 }
 
 fn packing() -> PossibleValuesParser {
@@ -426,29 +401,12 @@ pub enum SolverArg {
     Dmd,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum DeviceArg {
-    Auto,
-    Webgpu,
-    Cpu,
-}
-
 impl From<SolverArg> for Solver {
     fn from(arg: SolverArg) -> Self {
         match arg {
             SolverArg::Unipc => Self::UniPc,
             SolverArg::Euler => Self::Euler,
             SolverArg::Dmd => Self::Dmd,
-        }
-    }
-}
-
-impl From<DeviceArg> for DeviceChoice {
-    fn from(arg: DeviceArg) -> Self {
-        match arg {
-            DeviceArg::Auto => Self::Auto,
-            DeviceArg::Webgpu => Self::WebGpu,
-            DeviceArg::Cpu => Self::Cpu,
         }
     }
 }

@@ -3,6 +3,7 @@
 use kinetoscope::bench::Bench;
 use kinetoscope::bench::report::{CaseReport, Header, Measurement, Outcome};
 use kinetoscope::executor::DeviceChoice;
+use kinetoscope::gpu::GpuOptions;
 use kinetoscope::{CancelFlag, Error, Result};
 use pollster::block_on;
 use serde_json::json;
@@ -17,7 +18,8 @@ use super::output::failed;
 pub fn run(args: &BenchArgs) -> Result<()> {
     let device = DeviceChoice::from(args.device);
     let cancel = CancelFlag::new();
-    let bench = block_on(Bench::open(device, args.seconds_per_case, &cancel))?;
+    let options = GpuOptions { precision: args.precision, ..GpuOptions::default() };
+    let bench = block_on(Bench::open(device, options, args.seconds_per_case, &cancel))?;
     let mut cases = bench.select(&args.suite)?;
     if let Some(part) = &args.only {
         cases.retain(|case| case.id.contains(part));

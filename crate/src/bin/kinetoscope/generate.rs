@@ -37,7 +37,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     args.dump.as_deref().map_or(Ok(()), check_writable)?;
 
     let started = Instant::now();
-    let gpu = GpuOptions { max_memory: args.memory.most, ..GpuOptions::default() };
+    let gpu = GpuOptions { max_memory: args.memory.most, precision: args.precision, ..GpuOptions::default() };
     let executor = Rc::new(device::open(args.device.into(), gpu)?);
     let info = executor.info();
     eprintln!("device: {} ({}{})", info.name, info.device, if info.software { ", software" } else { "" });

@@ -5,6 +5,7 @@ mod args;
 mod bench;
 mod convert;
 mod device;
+mod device_args;
 mod footage;
 mod generate;
 mod inspect;

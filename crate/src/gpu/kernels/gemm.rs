@@ -65,6 +65,8 @@ pub(super) struct Gemm {
     pub(super) combination: Combination,
     /// Whether what is below 0 becomes 0, after everything else.
     pub(super) relu: bool,
+    /// Whether rows are rounded to 8 bits (`quantise_rows.wgsl`).
+    pub(super) bytes: bool,
 }
 
 impl Family {
@@ -162,8 +164,10 @@ impl Gemm {
             && read_as_texels(&mut bindings, &[self.channels, self.stride]);
         let family = if texels && self.fills_tall_tiles() { Family::Tall } else { family };
         let tall = (family == Family::Tall).then_some("TALL");
-        let flags =
-            [Some(family.flag()), vectors.then_some("VEC4"), format, texels.then_some("TEXELS"), tall];
+        let family_flag = if self.bytes { "BYTES" } else { family.flag() };
+        let halves = (!self.bytes && in_halves(shader, family, vectors, limits)).then_some("HALVES");
+        let vectors = vectors.then_some("VEC4");
+        let flags = [Some(family_flag), vectors, format, texels.then_some("TEXELS"), tall, halves];
         let activation = match self.activation {
             Activation::None => 0,
             Activation::GeluTanh => 1,
@@ -184,6 +188,12 @@ impl Gemm {
             bindings,
         })
     }
+}
+
+/// Whether a kernel multiplies in f16. Winograd's transforms would take too many of its digits.
+fn in_halves(shader: &str, family: Family, vectors: bool, limits: &Limits) -> bool {
+    let tiled = matches!(family, Family::Tiled | Family::Wide | Family::Small);
+    limits.tiles.halves && tiled && vectors && shader != "winograd_product"
 }
 
 /// The flag of a weight's format; f32 has none.

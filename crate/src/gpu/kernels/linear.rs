@@ -5,6 +5,10 @@ use super::norm::{modulated_rows, timesteps};
 use super::*;
 use crate::ops::{Combine, Linear, LinearWeight};
 
+/// Elements of a row that are rounded to 8 bits together, and words that they take then, two of them unused.
+const GROUP: usize = 32;
+const GROUP_WORDS: usize = 12;
+
 pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
     const OP: &str = "linear";
     let [m, k] = op.x.dims(OP, "x")?;
@@ -27,49 +31,79 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
     let vectors = [k, n, width, op.column].iter().all(|v| v % 4 == 0)
         && [Some(&op.x), Some(&op.out), combined].into_iter().flatten().all(aligned);
     let family = Family::choose(m, n, limits);
+    let in_bytes = vectors && in_bytes(&op.weight, family, limits);
+    let family = if in_bytes { Family::Tiled } else { family };
     let mut most = limits
         .binding_rows(OP, DType::F32, k.max(width))?
         .min(family.dispatch_rows(2 * k as u64 * n as u64, limits));
     if let Some(gate) = gate {
         most = most.min(modulated_rows(gate, limits)?);
     }
-    pieces(m, most)
-        .map(|rows| {
-            let gemm = Gemm {
-                rows: rows.len(),
-                columns: n,
-                channels: k,
-                taps: 1,
-                products: 1,
-                stride,
-                width,
-                column: op.column,
-                bias: op.bias.is_some(),
-                activation: op.activation,
-                combination,
-                relu: false,
-            };
-            let (table, embedding, own) = match gate {
-                None => (unused(&op.x), unused(&op.x), vec![0, 0, 0, 1, 1]),
-                Some(gate) => {
-                    let [_, embedding_width] = gate.embedding.dims(OP, "time embedding")?;
-                    let row = gate.index..gate.index + 1;
-                    let (embedding, position) = timesteps(gate, &rows)?;
-                    let mut own = words([embedding_width, gate.stride * gate.index])?;
-                    own.extend(position);
-                    (Binding::read_range(&gate.table, span(&row, width)), embedding, own)
-                }
-            };
-            let bindings = vec![
-                Binding::read_range(&op.x, span(&rows, k)),
-                Binding::read(&op.weight.matrix),
-                op.bias.as_ref().map_or_else(|| unused(&op.x), Binding::read),
-                combined.map_or_else(|| unused(&op.x), |t| Binding::read_range(t, span(&rows, width))),
-                table,
-                embedding,
-                Binding::write_range(&op.out, span(&rows, width)),
-            ];
-            gemm.dispatch(OP, family, vectors, bindings, own, limits)
-        })
-        .collect()
+    let mut dispatches = Vec::new();
+    for rows in pieces(m, most) {
+        let gemm = Gemm {
+            rows: rows.len(),
+            columns: n,
+            channels: k,
+            taps: 1,
+            products: 1,
+            stride,
+            width,
+            column: op.column,
+            bias: op.bias.is_some(),
+            activation: op.activation,
+            combination,
+            relu: false,
+            bytes: in_bytes,
+        };
+        let (table, embedding, own) = match gate {
+            None => (unused(&op.x), unused(&op.x), vec![0, 0, 0, 1, 1]),
+            Some(gate) => {
+                let [_, embedding_width] = gate.embedding.dims(OP, "time embedding")?;
+                let row = gate.index..gate.index + 1;
+                let (embedding, position) = timesteps(gate, &rows)?;
+                let mut own = words([embedding_width, gate.stride * gate.index])?;
+                own.extend(position);
+                (Binding::read_range(&gate.table, span(&row, width)), embedding, own)
+            }
+        };
+        let x = if in_bytes {
+            let (words, dispatch) = quantise(&op.x, &rows, k, limits)?;
+            dispatches.push(dispatch);
+            Binding::read(&words)
+        } else {
+            Binding::read_range(&op.x, span(&rows, k))
+        };
+        let bindings = vec![
+            x,
+            Binding::read(&op.weight.matrix),
+            op.bias.as_ref().map_or_else(|| unused(&op.x), Binding::read),
+            combined.map_or_else(|| unused(&op.x), |t| Binding::read_range(t, span(&rows, width))),
+            table,
+            embedding,
+            Binding::write_range(&op.out, span(&rows, width)),
+        ];
+        dispatches.push(gemm.dispatch(OP, family, vectors, bindings, own, limits)?);
+    }
+    Ok(dispatches)
+}
+
+/// Whether a layer is multiplied in 8-bit integers: only by tiles, and only where scales are those of the groups that x is rounded in.
+fn in_bytes(weight: &LinearWeight, family: Family, limits: &Limits) -> bool {
+    let groups = matches!(weight.matrix.dtype(), DType::Quants(format) if format.group == GROUP);
+    limits.tiles.bytes && groups && matches!(family, Family::Tiled | Family::Wide)
+}
+
+/// Rows of `x` rounded to 8 bits in groups: the words, and what writes them.
+fn quantise(x: &Tensor, rows: &Range<usize>, k: usize, limits: &Limits) -> Result<(Tensor, Dispatch)> {
+    let groups = rows.len() * k / GROUP;
+    let out = Tensor::temporary(&[groups, GROUP_WORDS]);
+    let dispatch = Dispatch {
+        kernel: Kernel::new("quantise_rows", []),
+        grid: element_grid(groups, limits)?,
+        params: words([groups])?,
+        flops: (rows.len() * k) as u64 * ELEMENT_COST,
+        bindings: vec![Binding::read_range(x, span(rows, k)), Binding::write(&out)],
+    };
+    Ok((out, dispatch))
 }
