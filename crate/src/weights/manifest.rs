@@ -1,7 +1,7 @@
 //! `manifest.json` of a packed model: a model folder's files in parts that any static host takes, with the SHA-256 of every chunk.
 //!
 //! Byte `i` of a file is byte `i % part_bytes` of part `i / part_bytes`; chunk `k` begins at byte `k * chunk_bytes` of the file, and no chunk
-//! lies in two parts. The loader in JavaScript reads the same (`www/src/weights/manifest.ts`) by the same rules.
+//! lies in two parts. The loader in JavaScript reads the same (`www/src/weights/manifest.ts`) by the same rules, but for what bounds memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -9,7 +9,11 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::config::{MAX_VALUES, values};
 use crate::error::{Error, Result};
+
+/// Bytes of text that a value has at least, where there are many: a chunk's hash has 67, a part's name some 30, and both take 24 in a list.
+const LEAST_TEXT: usize = 16;
 
 /// Longest manifest: a model of 100 GB has less.
 pub const MAX_MANIFEST: u64 = 16 << 20;
@@ -80,6 +84,9 @@ impl Manifest {
         let invalid = |field: String, reason: String| {
             Err(Error::ManifestInvalid { path: path.to_owned(), field, reason })
         };
+        if values(json) > MAX_VALUES + json.len() / LEAST_TEXT {
+            return invalid("the file".into(), "has more values than a manifest of its length".into());
+        }
         let found: Self = match serde_json::from_slice(json) {
             Ok(found) => found,
             Err(error) => return invalid("the file".into(), format!("cannot be parsed ({error})")),
@@ -219,5 +226,10 @@ mod tests {
             assert_eq!(found, field, "{at} {value}");
         }
         assert_eq!(Manifest::parse("m", b"<html>").unwrap_err().code(), "manifest_invalid");
+        // Names of nothing would take eight times their text.
+        let mut document = good();
+        document["files"][0]["parts"] = json!(vec![""; 10_000]);
+        let error = Manifest::parse("m", document.to_string().as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("values"), "{error}");
     }
 }

@@ -61,8 +61,8 @@ static ALLOCATOR: Counting = Counting;
 /// no length may take.
 fn allowed(target: &str, length: usize) -> (usize, usize) {
     let ([times, more], [times_all, more_all]) = match target {
-        // Lists of texts, which take 24 bytes for the 3 of an empty one's, grow by doubling.
-        "manifest" => ([16, 64 << 10], [32, 1 << 20]),
+        // Lists of texts, which take 24 bytes each, grow by doubling; see `LEAST_TEXT` and `MAX_VALUES`.
+        "manifest" => ([3, 256 << 10], [16, 2 << 20]),
         // The tokenizers crate's cache has room for 10,000 words from the beginning.
         "gguf" => ([2, 320_000], [16, 4 << 20]),
         // And a piece may have two bytes, for which it takes eight of its score.
