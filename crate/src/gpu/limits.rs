@@ -47,7 +47,7 @@ pub struct Tiles {
 }
 
 /// What linear layers and convolutions may be multiplied in, where a device turns out to be faster so; each allows what is before
-/// it. Sums are f32 throughout.
+/// it. Long sums are f32 throughout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]

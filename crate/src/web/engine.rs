@@ -119,7 +119,8 @@ pub struct Engine {
 impl Engine {
     /// Opens a device; `auto` is WebGPU, or the CPU where there is no adapter. `memory` are the bytes of it that may be taken; without it all
     /// weights of a model stay there. `tunings` are what {@link Engine.tuning} gave before, of any devices; what is no such thing is left
-    /// out of account. `precision` is what linear layers and convolutions may be multiplied in where the device is faster so. Rejects with `device_unavailable`, or with `option_invalid` for another choice.
+    /// out of account. `precision` is what linear layers and convolutions may be multiplied in where the device is faster so.
+    /// Rejects with `device_unavailable`, or with `option_invalid` for another choice.
     pub async fn create(
         #[wasm_bindgen(unchecked_param_type = "\"auto\" | \"webgpu\" | \"cpu\"")] device: JsValue,
         memory: Option<f64>,

@@ -63,7 +63,6 @@ pub(super) fn lower(op: &Conv, limits: &Limits) -> Result<Vec<Dispatch>> {
                     None => Combination::Accumulate,
                 },
                 relu: op.relu && last == Some(t),
-                bytes: false,
             };
             let own = words([
                 height,

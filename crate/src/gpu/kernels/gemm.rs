@@ -24,6 +24,8 @@ pub(super) enum Family {
     Wide,
     /// 32 x 32 results a workgroup.
     Small,
+    /// 128 x 64 results a workgroup, of rows that are rounded to 8 bits (`quantise_rows.wgsl`); chosen by linear layers.
+    Bytes,
     /// 8 x 8 results an invocation, without barriers; for a few columns on every device.
     Direct,
     /// 16 x 32 results four invocations that swap values, without barriers.
@@ -65,8 +67,6 @@ pub(super) struct Gemm {
     pub(super) combination: Combination,
     /// Whether what is below 0 becomes 0, after everything else.
     pub(super) relu: bool,
-    /// Whether rows are rounded to 8 bits (`quantise_rows.wgsl`).
-    pub(super) bytes: bool,
 }
 
 impl Family {
@@ -95,6 +95,7 @@ impl Family {
             Self::Tiled => "TILED",
             Self::Wide => "WIDE",
             Self::Small => "SMALL",
+            Self::Bytes => "BYTES",
             Self::Direct => "DIRECT",
             Self::Quad | Self::Tall => "QUAD",
             Self::Skinny => "SKINNY",
@@ -111,7 +112,7 @@ impl Family {
     /// Rows and columns of a tile, and tiles of a workgroup.
     pub(super) fn tile(self) -> (usize, usize, usize) {
         match self {
-            Self::Tiled => (128, 64, 1),
+            Self::Tiled | Self::Bytes => (128, 64, 1),
             Self::Wide => (128, 128, 1),
             Self::Small => (32, 32, 1),
             Self::Direct => (8, 8, 32),
@@ -164,10 +165,9 @@ impl Gemm {
             && read_as_texels(&mut bindings, &[self.channels, self.stride]);
         let family = if texels && self.fills_tall_tiles() { Family::Tall } else { family };
         let tall = (family == Family::Tall).then_some("TALL");
-        let family_flag = if self.bytes { "BYTES" } else { family.flag() };
-        let halves = (!self.bytes && in_halves(shader, family, vectors, limits)).then_some("HALVES");
+        let halves = in_halves(shader, family, vectors, limits).then_some("HALVES");
         let vectors = vectors.then_some("VEC4");
-        let flags = [Some(family_flag), vectors, format, texels.then_some("TEXELS"), tall, halves];
+        let flags = [Some(family.flag()), vectors, format, texels.then_some("TEXELS"), tall, halves];
         let activation = match self.activation {
             Activation::None => 0,
             Activation::GeluTanh => 1,

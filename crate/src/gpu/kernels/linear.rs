@@ -31,8 +31,7 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
     let vectors = [k, n, width, op.column].iter().all(|v| v % 4 == 0)
         && [Some(&op.x), Some(&op.out), combined].into_iter().flatten().all(aligned);
     let family = Family::choose(m, n, limits);
-    let in_bytes = vectors && in_bytes(&op.weight, family, limits);
-    let family = if in_bytes { Family::Tiled } else { family };
+    let family = if vectors && in_bytes(&op.weight, family, limits) { Family::Bytes } else { family };
     let mut most = limits
         .binding_rows(OP, DType::F32, k.max(width))?
         .min(family.dispatch_rows(2 * k as u64 * n as u64, limits));
@@ -54,7 +53,6 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
             activation: op.activation,
             combination,
             relu: false,
-            bytes: in_bytes,
         };
         let (table, embedding, own) = match gate {
             None => (unused(&op.x), unused(&op.x), vec![0, 0, 0, 1, 1]),
@@ -67,7 +65,7 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
                 (Binding::read_range(&gate.table, span(&row, width)), embedding, own)
             }
         };
-        let x = if in_bytes {
+        let x = if family == Family::Bytes {
             let (words, dispatch) = quantise(&op.x, &rows, k, limits)?;
             dispatches.push(dispatch);
             Binding::read(&words)

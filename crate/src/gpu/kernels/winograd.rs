@@ -198,7 +198,6 @@ impl<'a> Transforms<'a> {
                     activation: Activation::None,
                     combination: Combination::None,
                     relu: false,
-                    bytes: false,
                 };
                 let bindings = vec![
                     Binding::read_range(x, span(&points, padded * depth)),
