@@ -147,22 +147,24 @@ fn linear_of_quantised_matrices() {
             agree_within((1 << 20, 20_000_000), 2, TOLERANCE, |case| {
                 let (m, n) = (case.size(rows.clone()), case.size(columns.clone()));
                 let n = even(case, n);
-                let k = block.elements() * case.size(1..=if block.elements() > 32 { 1 } else { 5 });
-                let x = activations(case, &[m, k]);
-                let matrix = case.random_quants(block.on_device(), &[n, k]);
-                linear_with(case, m, &x, LinearWeight { matrix, columns: n }, [0, n])
+                quantised(case, block, [m, n])
             });
         }
     }
 }
 
-/// A linear layer of several tiles, of whole vectors, with a quantised weight.
-fn quantised(case: &mut Case<'_>, block: Block) -> Vec<Tensor> {
-    let (m, n) = (case.size(5..=300), 4 * case.size(17..=50));
+/// A linear layer with a quantised weight.
+fn quantised(case: &mut Case<'_>, block: Block, [m, n]: [usize; 2]) -> Vec<Tensor> {
     let k = block.elements() * case.size(1..=if block.elements() > 32 { 1 } else { 5 });
     let x = activations(case, &[m, k]);
     let matrix = case.random_quants(block.on_device(), &[n, k]);
     linear_with(case, m, &x, LinearWeight { matrix, columns: n }, [0, n])
+}
+
+/// The same of several tiles, of whole vectors.
+fn quantised_tiles(case: &mut Case<'_>, block: Block) -> Vec<Tensor> {
+    let (m, n) = (case.size(5..=300), 4 * case.size(17..=50));
+    quantised(case, block, [m, n])
 }
 
 /// Every format of weights. Several tiles of each kind.
@@ -174,7 +176,7 @@ fn linear_in_halves() {
         linear(case, [m, k, n])
     });
     for block in [Block::Q8_0, Block::Q4_0, Block::Q4K, Block::Q6K] {
-        agree_on(&devices, 2, HALVES_TOLERANCE, |case| quantised(case, block));
+        agree_on(&devices, 2, HALVES_TOLERANCE, |case| quantised_tiles(case, block));
     }
 }
 
@@ -197,7 +199,7 @@ fn linear_in_bytes() {
     let devices = in_bytes(5_000_000);
     for block in Block::ALL {
         let tolerance = if block == Block::Q6K { TOLERANCE } else { BYTES_TOLERANCE };
-        agree_on(&devices, 4, tolerance, |case| quantised(case, block));
+        agree_on(&devices, 4, tolerance, |case| quantised_tiles(case, block));
     }
 }
 

@@ -31,10 +31,7 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<Named> {
         ..family(barrier_free)
     };
     // However few there are.
-    let wide = GpuOptions {
-        tiles: Some(Tiles { wide: true, few: 0, halves: false, bytes: false }),
-        ..family(false)
-    };
+    let wide = with_tiles(Tiles { wide: true, few: 0, halves: false, bytes: false });
     let winograd = |least, options| GpuOptions { winograd_channels: Some(least), ..options };
     let from_textures = |options| GpuOptions { texel_flops: Some(0), ..options };
     let without_quads = |options| GpuOptions { quads: Some(false), ..options };
@@ -58,13 +55,13 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<Named> {
 /// A device with a name.
 pub type Named = (&'static str, Executor);
 
-fn with_tiles(tiles: Tiles) -> Executor {
-    gpu(&GpuOptions { barrier_free: Some(false), tiles: Some(tiles), ..GpuOptions::default() }).into()
+fn with_tiles(tiles: Tiles) -> GpuOptions {
+    GpuOptions { barrier_free: Some(false), tiles: Some(tiles), ..GpuOptions::default() }
 }
 
 /// Devices that multiply in f16, by every kind of tiles that do.
 pub fn in_halves() -> Vec<Named> {
-    let halves = |wide, few| with_tiles(Tiles { wide, few, halves: true, bytes: false });
+    let halves = |wide, few| gpu(&with_tiles(Tiles { wide, few, halves: true, bytes: false })).into();
     vec![
         ("in halves", halves(false, 0)),
         ("in halves, wide tiles", halves(true, 0)),
@@ -74,8 +71,7 @@ pub fn in_halves() -> Vec<Named> {
 
 /// Devices that multiply in 8-bit integers, one of which has to split everything.
 pub fn in_bytes(max_dispatch_flops: u64) -> Vec<Named> {
-    let tiles = Some(Tiles { wide: false, few: 0, halves: false, bytes: true });
-    let whole = GpuOptions { barrier_free: Some(false), tiles, ..GpuOptions::default() };
+    let whole = with_tiles(Tiles { wide: false, few: 0, halves: false, bytes: true });
     let split = GpuOptions { max_dispatch_flops: Some(max_dispatch_flops), ..whole.clone() };
     vec![("in bytes", gpu(&whole).into()), ("in bytes, split", gpu(&split).into())]
 }

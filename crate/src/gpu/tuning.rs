@@ -1,8 +1,8 @@
 //! Which kernels suit a device, and how much work it does in the time of a dispatch: found by trying, once.
 //!
-//! The tiles are tried on matrices with many of them, large against wide, in f32 and what else may be, and with few, large against small; Winograd's transforms on
-//! convolutions with many channels first, because with fewer they take more of the time. Runs are long enough for the clocks
-//! of browsers, which are coarse, and the time of an empty submit is taken off.
+//! The tiles are tried on matrices with many of them, large against wide, in f32 and what else may be, and with few, large
+//! against small; Winograd's transforms on convolutions with many channels first, because with fewer they take more of the time.
+//! Runs are long enough for the clocks of browsers, which are coarse, and the time of an empty submit is taken off.
 
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
@@ -17,7 +17,7 @@ use crate::recording::Recorder;
 use crate::tensor::{DType, Tensor};
 use crate::weights::blocks::Block;
 
-/// K of the matrices that are tried; on a software adapter so small that trying takes seconds and not a minute.
+/// K of the matrices that are tried; on a software adapter so small, one group of quants, that trying takes seconds and not a minute.
 const DEPTH: usize = 384;
 const SOFTWARE_DEPTH: usize = 32;
 
@@ -93,16 +93,13 @@ impl Gpu {
         let latency = self.latency().await?;
         let mut shortest = f64::INFINITY;
         let mut tiles = Tiles::UNTRIED;
-        for halves in [false, true] {
-            for wide in [false, true] {
-                if halves && !(self.info().f16 && self.options.precision >= Precision::F16) {
-                    continue;
-                }
-                let tried = Tiles { wide, few: 0, halves, bytes: false };
-                let seconds = self.seconds(MANY, tried, DType::F16, latency).await?;
-                if seconds < shortest {
-                    (shortest, tiles) = (seconds, tried);
-                }
+        let may_halve = self.info().f16 && self.options.precision >= Precision::F16;
+        let all = [(false, false), (false, true), (true, false), (true, true)];
+        for (halves, wide) in all.into_iter().filter(|(halves, _)| may_halve || !halves) {
+            let tried = Tiles { wide, few: 0, halves, bytes: false };
+            let seconds = self.seconds(MANY, tried, DType::F16, latency).await?;
+            if seconds < shortest {
+                (shortest, tiles) = (seconds, tried);
             }
         }
         let large = Tiles { wide: false, ..tiles };

@@ -24,7 +24,8 @@ const LISTS: [&str; 4] = ["normalizers", "pretokenizers", "processors", "decoder
 const LEAST_WEIGHT: usize = 4;
 const TEXT_WEIGHT: usize = 64;
 
-/// Finds broken JSON, a character map that cannot be decoded or is damaged inside, words of no length, patterns that are large once compiled, and more of anything beside the vocabulary than a tokenizer has.
+/// Finds broken JSON, a character map that cannot be decoded or is damaged inside, words of no length, patterns that are large once compiled, and more
+/// of anything beside the vocabulary than a tokenizer has. What is wrong with the post-processor shows once it is read, see [`check_processor`].
 pub(super) fn check(tokenizer_json: &[u8]) -> Result<(), String> {
     #[derive(Deserialize)]
     struct Document<'a> {
