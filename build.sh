@@ -4,6 +4,7 @@
 #   ./build.sh run                       builds the page, serves it and prints its address
 #   ./build.sh run "PROMPT" OUT.webm     makes a clip in headless Chromium
 #   ./build.sh test                      runs every check and test
+#   ./build.sh matrices                  runs the tests of matrix units alone
 #   ./build.sh pack                      builds the npm package into out/
 #   ./build.sh bench [OPTION...]         times Kinetoscope and ONNX Runtime Web side by side in headless Chromium:
 #                                        --graphs FOLDER of the transformer (models/recipe/onnx_export.py), --only NAME,
@@ -91,6 +92,37 @@ need_vulkan() {
     mkdir -p "$XDG_RUNTIME_DIR"
     chmod 700 "$XDG_RUNTIME_DIR"
   fi
+}
+
+# A Vulkan adapter with cooperative matrices, which Mesa's software one has from 25.2 on: where there is apt, that of Debian's
+# backports, unpacked into .tools/mesa with the libraries that it wants, by whose loader tests are run. Nothing of the system is
+# touched. Elsewhere it is the system's adapter that has to have them.
+need_matrix_units() {
+  command -v apt-get >/dev/null || return 0
+  local into=$PWD/.tools/mesa keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  if [ ! -e "$into/root" ]; then
+    say "unpacking Mesa's Vulkan driver from Debian's backports into .tools"
+    [ -e "$keyring" ] || install_packages debian-archive-keyring
+    rm -rf "$into"
+    mkdir -p "$into/lists/partial" "$into/cache/archives/partial" "$into/aside"
+    touch "$into/status"
+    printf "deb [signed-by=$keyring] http://deb.debian.org/debian %s main\n" trixie trixie-backports >"$into/sources"
+    local options=(-qq -o Debug::NoLocking=true -o APT::Install-Recommends=false -o Dir::Cache="$into/cache"
+      -o Dir::State::Lists="$into/lists" -o Dir::State::status="$into/status" -o Dir::Etc::SourceList="$into/sources"
+      -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null)
+    apt-get "${options[@]}" update
+    apt-get "${options[@]}" -y --download-only -t trixie-backports install mesa-vulkan-drivers libvulkan1 >/dev/null
+    local package
+    for package in "$into"/cache/archives/*.deb; do
+      dpkg-deb -x "$package" "$into/aside"
+    done
+    rm -rf "$into/cache" "$into/lists"
+    mv "$into/aside" "$into/root"
+  fi
+  local libraries=("$into"/root/usr/lib/*-linux-gnu) drivers=("$into"/root/usr/share/vulkan/icd.d/lvp*.json)
+  local loaders=("${libraries[0]}"/ld-linux-*.so.*) host
+  host=$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
+  export VK_DRIVER_FILES=${drivers[0]} "CARGO_TARGET_${host}_RUNNER=${loaders[0]} --library-path ${libraries[0]}"
 }
 
 need_wasm_target() {
@@ -243,6 +275,7 @@ run_tests() {
   check "Rust: clippy" test_clippy
   check "Rust: clippy for wasm" test_clippy_wasm
   check "Rust: tests" test_native
+  check "Rust: tests of matrix units" ./build.sh matrices
   check "Rust: tests in the browser" test_wasm
   check "wasm" ./build.sh wasm
   check "TypeScript: types" test_types
@@ -284,6 +317,13 @@ case "${1:-}:$#" in
   run:1) run_page ;;
   run:3) run_clip "$2" "$3" ;;
   test:1) run_tests ;;
+  matrices:1)
+    need_rust
+    need_vulkan
+    need_matrix_units
+    # Those that are left out elsewhere.
+    cargo test -p kinetoscope --features cli --lib --test gpu_hot --test golden -- --ignored matrix_units
+    ;;
   pack:1) pack ;;
   bench:*) run_bench "${@:2}" ;;
   wasm:1) build_wasm ;;

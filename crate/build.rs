@@ -169,9 +169,11 @@ fn reflect<'a>(
         .map_err(|error| place(error.location(&text), error.message().into()))?;
     // What every WebGPU device has; a shader that wants f16 arithmetic or subgroups says so by its flag.
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    let f16 = flags.iter().any(|flag| ["F16", "HALVES"].contains(flag));
-    capabilities.set(Capabilities::SHADER_FLOAT16, f16);
-    capabilities.set(Capabilities::SUBGROUP, flags.contains(&"QUAD"));
+    let any = |of: &[&str]| flags.iter().any(|flag| of.contains(flag));
+    let matrices = any(&["MATRIX8", "MATRIX16"]);
+    capabilities.set(Capabilities::SHADER_FLOAT16, matrices || any(&["F16", "HALVES"]));
+    capabilities.set(Capabilities::SUBGROUP, matrices || any(&["QUAD"]));
+    capabilities.set(Capabilities::COOPERATIVE_MATRIX, matrices);
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|error| place(error.location(&text), causes(error.as_inner())))?;

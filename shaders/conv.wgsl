@@ -6,10 +6,15 @@
 // Layouts: frame [height, width, C], a slab of rows from first_in_row on; W that frame's rows; out, residual
 //   (`combined`) slabs of rows from first_out_row on, as [pixels, columns]. Unused tensors are the frame.
 // Grid: as TILED, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl,
-//   TALL gemm_tall.wgsl).
+//   TALL gemm_tall.wgsl), MATRIX8, MATRIX16 (gemm_matrix.wgsl).
 // Workgroup: as the family.
-//#if HALVES
+//#if HALVES|MATRIX8|MATRIX16
 enable f16;
+//#endif
+//#if MATRIX8|MATRIX16
+enable wgpu_cooperative_matrix;
+// naga takes every loop and return for one that invocations may differ in, and its only switch for that is this.
+diagnostic(off, derivative_uniformity);
 //#endif
 
 struct Params {
@@ -50,6 +55,9 @@ struct Params {
 //#endif
 //#if TILED|SMALL
 //#include "shared/gemm_tiled.wgsl"
+//#endif
+//#if MATRIX8|MATRIX16
+//#include "shared/gemm_matrix.wgsl"
 //#endif
 
 fn weight_start(row: u32) -> u32 {

@@ -5,10 +5,15 @@
 //   the scale-shift table; embedding [timesteps, embedding_width] from the first timestep of the slab. Slabs of whole
 //   rows of x, combined and out. Unused tensors are x.
 // Grid: as TILED, WIDE, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl,
-//   TALL gemm_tall.wgsl), SKINNY (gemm_skinny.wgsl), BYTES (gemm_bytes.wgsl).
+//   TALL gemm_tall.wgsl), SKINNY (gemm_skinny.wgsl), BYTES (gemm_bytes.wgsl), MATRIX8, MATRIX16 (gemm_matrix.wgsl).
 // Workgroup: as the family.
-//#if HALVES
+//#if HALVES|MATRIX8|MATRIX16
 enable f16;
+//#endif
+//#if MATRIX8|MATRIX16
+enable wgpu_cooperative_matrix;
+// naga takes every loop and return for one that invocations may differ in, and its only switch for that is this.
+diagnostic(off, derivative_uniformity);
 //#endif
 
 struct Params {
@@ -124,4 +129,7 @@ fn tap_source(source: Source, tap: u32) -> Source {
 //#endif
 //#if TILED|WIDE|SMALL
 //#include "shared/gemm_tiled.wgsl"
+//#endif
+//#if MATRIX8|MATRIX16
+//#include "shared/gemm_matrix.wgsl"
 //#endif

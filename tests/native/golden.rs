@@ -15,7 +15,7 @@ use compare::{relative, worst};
 use kinetoscope::CancelFlag;
 use kinetoscope::config::Solver;
 use kinetoscope::executor::DeviceChoice;
-use kinetoscope::gpu::{GpuOptions, Tiles};
+use kinetoscope::gpu::{Gpu, GpuOptions, Tiles};
 use kinetoscope::pipeline::{Edit, Footage, GenerateOptions, Given, Mask};
 use models::{executor, load};
 use pollster::block_on;
@@ -231,14 +231,22 @@ modes! {
 
 /// Products in f16 wherever they can be.
 fn halves() -> GpuOptions {
-    let tiles = Tiles { wide: false, few: 96, halves: true, bytes: false };
+    let tiles = Tiles { wide: false, few: 96, halves: true, bytes: false, fragment: None };
+    GpuOptions { barrier_free: Some(false), tiles: Some(tiles), ..GpuOptions::default() }
+}
+
+/// The same by matrix units, whatever the adapter has of them.
+fn matrix_units() -> GpuOptions {
+    let fragment = block_on(Gpu::create(&GpuOptions::default())).unwrap().info().fragment;
+    assert!(fragment.is_some(), "the adapter has no matrix units: these tests need one that has");
+    let tiles = Tiles { wide: false, few: 0, halves: false, bytes: false, fragment };
     GpuOptions { barrier_free: Some(false), tiles: Some(tiles), ..GpuOptions::default() }
 }
 
 /// The shipped model's weights are quantised.
 #[test]
 fn small_in_bytes() {
-    let tiles = Tiles { wide: false, few: 0, halves: false, bytes: true };
+    let tiles = Tiles { wide: false, few: 0, halves: false, bytes: true, fragment: None };
     let gpu = GpuOptions { barrier_free: Some(false), tiles: Some(tiles), ..GpuOptions::default() };
     run("small", DeviceChoice::WebGpu, &gpu, 2e-2, 12.0);
 }
@@ -256,6 +264,14 @@ macro_rules! cases {
         mod gpu_in_halves {
             use super::*;
             $(#[test] fn $case() { run(stringify!($case), DeviceChoice::WebGpu, &halves(), 1e-2, 6.0); })*
+        }
+        mod gpu_by_matrix_units {
+            use super::*;
+            $(
+                #[test]
+                #[ignore = "needs an adapter with matrix units: ./build.sh matrices"]
+                fn $case() { run(stringify!($case), DeviceChoice::WebGpu, &matrix_units(), 1e-2, 6.0); }
+            )*
         }
     };
 }

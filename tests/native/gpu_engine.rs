@@ -162,7 +162,8 @@ fn a_device_is_tried_once() {
     assert!(found.key.contains(&first.info().name), "{found:?}");
 
     // What no device has: it is believed where it is of this device and these shaders, and tried again where not.
-    let other = Tiles { wide: !found.tiles.wide, few: 1_000_001, halves: false, bytes: false };
+    let other =
+        Tiles { wide: !found.tiles.wide, few: 1_000_001, halves: false, bytes: false, fragment: None };
     let remembered = Tuning { tiles: other, ..found.clone() };
     let stale = Tuning { key: "another".into(), ..remembered.clone() };
     assert_eq!(gpu(&options(&[stale.clone(), remembered])).limits().tiles, other);

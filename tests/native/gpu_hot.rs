@@ -9,7 +9,9 @@
 
 mod harness;
 
-use harness::{Case, agree, agree_on, agree_within, in_bytes, in_halves, outcomes_on};
+use harness::{
+    Case, Named, agree, agree_on, agree_within, by_matrix_units, in_bytes, in_halves, outcomes_on,
+};
 use kinetoscope::ops::{Activation, Combine, ConvOptions, ConvWeight, LinearWeight, Modulation};
 use kinetoscope::tensor::{DType, Tensor};
 use kinetoscope::weights::blocks::Block;
@@ -168,22 +170,30 @@ fn quantised_tiles(case: &mut Case<'_>, block: Block) -> Vec<Tensor> {
 }
 
 /// Every format of weights. Several tiles of each kind.
-#[test]
-fn linear_in_halves() {
-    let devices = in_halves();
-    agree_on(&devices, 12, HALVES_TOLERANCE, |case| {
+fn linear_of_16_bits(devices: &[Named]) {
+    agree_on(devices, 12, HALVES_TOLERANCE, |case| {
         let (m, k, n) = (case.size(5..=300), 4 * case.size(1..=60), 4 * case.size(17..=50));
         linear(case, [m, k, n])
     });
     for block in [Block::Q8_0, Block::Q4_0, Block::Q4K, Block::Q6K] {
-        agree_on(&devices, 2, HALVES_TOLERANCE, |case| quantised_tiles(case, block));
+        agree_on(devices, 2, HALVES_TOLERANCE, |case| quantised_tiles(case, block));
     }
 }
 
-/// What 11 bits do not hold is lost of an input, and not of the sum: 4,096 times 1 with f16 sums throughout would be 2,048.
 #[test]
-fn sums_of_halves_are_whole() {
-    let found = outcomes_on(&in_halves(), |case| {
+fn linear_in_halves() {
+    linear_of_16_bits(&in_halves());
+}
+
+#[test]
+#[ignore = "needs an adapter with matrix units: ./build.sh matrices"]
+fn linear_by_matrix_units() {
+    linear_of_16_bits(&by_matrix_units(5_000_000));
+}
+
+/// What 11 bits do not hold is lost of an input, and not of the sum: 4,096 times 1 with f16 sums throughout would be 2,048.
+fn sums_are_whole(devices: &[Named]) {
+    let found = outcomes_on(devices, |case| {
         let x = case.input(&[130, 4096], &[1.0 + 1.0 / 4096.0; 130 * 4096]);
         let weight = LinearWeight { matrix: case.input(&[4096, 68], &[1.0; 4096 * 68]), columns: 68 };
         case.recorder.linear(&x, &weight, None, Activation::None, Combine::None).unwrap()
@@ -191,6 +201,17 @@ fn sums_of_halves_are_whole() {
     for (name, values) in found {
         assert!(values.iter().all(|value| *value == 4096.0), "{name}: {:?}", &values[..4]);
     }
+}
+
+#[test]
+fn sums_of_halves_are_whole() {
+    sums_are_whole(&in_halves());
+}
+
+#[test]
+#[ignore = "needs an adapter with matrix units: ./build.sh matrices"]
+fn sums_of_matrix_units_are_whole() {
+    sums_are_whole(&by_matrix_units(u64::MAX));
 }
 
 /// Every format of blocks; Q6_K, whose groups have 16 elements, is not multiplied so, and as exact as ever.
@@ -261,13 +282,23 @@ fn what_is_no_number_stays_none_in_bytes() {
     }
 }
 
-#[test]
-fn conv_in_halves() {
-    agree_on(&in_halves(), 12, HALVES_TOLERANCE, |case| {
+fn conv_of_16_bits(devices: &[Named]) {
+    agree_on(devices, 12, HALVES_TOLERANCE, |case| {
         let (h, w) = (case.size(5..=20), case.size(5..=20));
         let (c, n) = (4 * case.size(1..=12), 4 * case.size(17..=30));
         conv(case, [h, w], [c, n])
     });
+}
+
+#[test]
+fn conv_in_halves() {
+    conv_of_16_bits(&in_halves());
+}
+
+#[test]
+#[ignore = "needs an adapter with matrix units: ./build.sh matrices"]
+fn conv_by_matrix_units() {
+    conv_of_16_bits(&by_matrix_units(5_000_000));
 }
 
 /// exp and tanh overflow in some drivers, where the limits of GELU and SiLU are plain.

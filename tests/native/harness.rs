@@ -31,7 +31,7 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<Named> {
         ..family(barrier_free)
     };
     // However few there are.
-    let wide = with_tiles(Tiles { wide: true, few: 0, halves: false, bytes: false });
+    let wide = with_tiles(Tiles { wide: true, few: 0, halves: false, bytes: false, fragment: None });
     let winograd = |least, options| GpuOptions { winograd_channels: Some(least), ..options };
     let from_textures = |options| GpuOptions { texel_flops: Some(0), ..options };
     let without_quads = |options| GpuOptions { quads: Some(false), ..options };
@@ -61,7 +61,8 @@ fn with_tiles(tiles: Tiles) -> GpuOptions {
 
 /// Devices that multiply in f16, by every kind of tiles that do.
 pub fn in_halves() -> Vec<Named> {
-    let halves = |wide, few| gpu(&with_tiles(Tiles { wide, few, halves: true, bytes: false })).into();
+    let halves =
+        |wide, few| gpu(&with_tiles(Tiles { wide, few, halves: true, bytes: false, fragment: None })).into();
     vec![
         ("in halves", halves(false, 0)),
         ("in halves, wide tiles", halves(true, 0)),
@@ -71,9 +72,18 @@ pub fn in_halves() -> Vec<Named> {
 
 /// Devices that multiply in 8-bit integers, one of which has to split everything.
 pub fn in_bytes(max_dispatch_flops: u64) -> Vec<Named> {
-    let whole = with_tiles(Tiles { wide: false, few: 0, halves: false, bytes: true });
+    let whole = with_tiles(Tiles { wide: false, few: 0, halves: false, bytes: true, fragment: None });
     let split = GpuOptions { max_dispatch_flops: Some(max_dispatch_flops), ..whole.clone() };
     vec![("in bytes", gpu(&whole).into()), ("in bytes, split", gpu(&split).into())]
+}
+
+/// Devices that multiply by matrix units, one of which has to split everything.
+pub fn by_matrix_units(max_dispatch_flops: u64) -> Vec<Named> {
+    let fragment = gpu(&GpuOptions::default()).info().fragment;
+    assert!(fragment.is_some(), "the adapter has no matrix units: these tests need one that has");
+    let whole = with_tiles(Tiles { wide: false, few: 0, halves: false, bytes: false, fragment });
+    let split = GpuOptions { max_dispatch_flops: Some(max_dispatch_flops), ..whole.clone() };
+    vec![("by matrix units", gpu(&whole).into()), ("by matrix units, split", gpu(&split).into())]
 }
 
 /// Binding limit, in bytes, and work of a dispatch, in flops, of the devices that split everything.

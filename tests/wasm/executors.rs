@@ -52,7 +52,7 @@ async fn agree(record: fn(&mut Case) -> Tensor) {
     // What a hardware GPU runs, however small the matrix.
     let barriers = GpuOptions { barrier_free: Some(false), ..GpuOptions::default() };
     let tiles = |wide| GpuOptions {
-        tiles: Some(Tiles { wide, few: 0, halves: false, bytes: false }),
+        tiles: Some(Tiles { wide, few: 0, halves: false, bytes: false, fragment: None }),
         winograd_channels: Some(0),
         ..barriers.clone()
     };
@@ -92,9 +92,10 @@ async fn the_browser_accepts_every_shader() {
     let mut accepted = 0;
     for reflection in shaders::reflections() {
         let flags = reflection.flags;
-        let in_f16 = flags.iter().any(|flag| ["F16", "HALVES"].contains(flag));
-        // The parity tests of the page run those with quads: wgpu's device has no subgroups here.
-        if flags.contains(&"QUAD") || in_f16 && required_features.is_empty() {
+        let any = |wanted: &[&str]| flags.iter().any(|flag| wanted.contains(flag));
+        // The parity tests of the page run those with quads: wgpu's device has no subgroups here. Matrix units no browser has.
+        let left_out = any(&["QUAD", "MATRIX8", "MATRIX16"]);
+        if left_out || any(&["F16", "HALVES"]) && required_features.is_empty() {
             continue;
         }
         let text = shaders::source(&Kernel::new(reflection.shader, flags.iter().copied())).unwrap();
@@ -126,7 +127,7 @@ async fn linear() {
 /// Whole numbers up to 127, which each group has, lose nothing when they are rounded.
 #[wasm_bindgen_test]
 async fn linear_in_bytes() {
-    let tiles = Some(Tiles { wide: false, few: 0, halves: false, bytes: true });
+    let tiles = Some(Tiles { wide: false, few: 0, halves: false, bytes: true, fragment: None });
     let options = GpuOptions { barrier_free: Some(false), tiles, ..GpuOptions::default() };
     agree_on(&[options], |case| {
         let (m, k, n) = (128 + case.size(20), 32 * case.size(4), 64 + 4 * case.size(5));

@@ -64,6 +64,7 @@ impl DeviceReport {
                 ("tilesWide", limits.tiles.wide.into()),
                 ("tilesHalves", limits.tiles.halves.into()),
                 ("tilesBytes", limits.tiles.bytes.into()),
+                ("tilesFragment", limits.tiles.fragment.map_or(0, |fragment| fragment as u64)),
                 ("texelFlops", limits.texel_flops),
                 ("winogradChannels", limits.winograd_channels as u64),
             ]),

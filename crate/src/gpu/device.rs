@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::dispatch::Kernel;
 use super::execute::Pace;
-use super::limits::{Limits, Precision, Tiles};
+use super::limits::{Fragment, Limits, Precision, Tiles};
 use super::memory::{Allocation, Uploads};
 use super::program::Pipeline;
 use super::tuning::Tuning;
@@ -71,6 +71,9 @@ pub struct AdapterInfo {
     pub subgroups: bool,
     /// Whether it can time its own work.
     pub timestamps: bool,
+    /// The largest fragments that its matrix units multiply in f16 with f32 sums, natively by Vulkan; they are asked for where
+    /// [`GpuOptions::precision`] allows f16.
+    pub fragment: Option<Fragment>,
     /// Which driver, and its version; browsers do not say.
     pub driver: String,
 }
@@ -115,14 +118,32 @@ impl Gpu {
         required_features.set(wgpu::Features::TIMESTAMP_QUERY, options.timings && info.timestamps);
         required_features.set(wgpu::Features::SHADER_F16, info.f16);
         required_features.set(wgpu::Features::SUBGROUP, info.subgroups);
+        let precision =
+            options.tiles.map_or(options.precision, |tiles| tiles.precision().max(options.precision));
+        let matrices = info.fragment.is_some() && precision >= Precision::F16;
+        required_features.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, matrices);
+        // SAFETY: matrix units alone are asked for, where less precision is allowed; they are experimental in wgpu because it checks less of
+        // them, and the build has checked the shaders.
+        #[allow(unsafe_code, reason = "wgpu has matrix units only so")]
+        let experimental = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        let experimental_features =
+            if matrices { experimental } else { wgpu::ExperimentalFeatures::disabled() };
         let memory_hints = wgpu::MemoryHints::Manual { suballocated_device_memory_block_size: BLOCKS };
-        let request =
-            wgpu::DeviceDescriptor { required_limits, required_features, memory_hints, ..Default::default() };
+        let request = wgpu::DeviceDescriptor {
+            required_limits,
+            required_features,
+            experimental_features,
+            memory_hints,
+            ..Default::default()
+        };
         let (device, queue) =
             adapter.request_device(&request).await.map_err(|error| unavailable(error.to_string()))?;
         let limits = limits(&device.limits(), info.software, options);
         if limits.tiles.halves && !info.f16 {
             return Err(unavailable(format!("{} has no f16 arithmetic", info.name)));
+        }
+        if limits.tiles.fragment.is_some() && limits.tiles.fragment != info.fragment {
+            return Err(unavailable(format!("{} has no such matrix units", info.name)));
         }
         let mut gpu = Self {
             status: Status::watch(&device),
@@ -230,7 +251,29 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        fragment: fragment(adapter),
     }
+}
+
+/// The largest fragments of f16 with f32 sums that an adapter has, and the kernels room for.
+fn fragment(adapter: &wgpu::Adapter) -> Option<Fragment> {
+    // Metal has them as well, but for pointers to single numbers, and the kernels' tiles are of vectors.
+    let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+        | wgpu::Features::SHADER_F16
+        | wgpu::Features::SUBGROUP;
+    if adapter.get_info().backend != wgpu::Backend::Vulkan || !adapter.features().contains(needed) {
+        return None;
+    }
+    let memory = adapter.limits().max_compute_workgroup_storage_size;
+    let all = adapter.cooperative_matrix_properties();
+    Fragment::ALL.into_iter().filter(|fragment| fragment.workgroup_memory() <= memory).find(|fragment| {
+        let side = fragment.side() as u32;
+        all.iter().any(|found| {
+            [found.m_size, found.n_size, found.k_size] == [side; 3]
+                && found.ab_type == wgpu::CooperativeScalarType::F16
+                && found.cr_type == wgpu::CooperativeScalarType::F32
+        })
+    })
 }
 
 fn limits(device: &wgpu::Limits, software: bool, options: &GpuOptions) -> Limits {

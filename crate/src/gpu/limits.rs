@@ -44,6 +44,18 @@ pub struct Tiles {
     /// Whether linear layers with weights in groups of 32 are multiplied in 8-bit integers, what they are multiplied with rounded to 8 bits
     /// in groups as well (`shared/gemm_bytes.wgsl`).
     pub bytes: bool,
+    /// Which fragments matrix units multiply in, in f16 with f32 sums (`shared/gemm_matrix.wgsl`); natively, where linear layers and convolutions
+    /// with many tiles go by them.
+    pub fragment: Option<Fragment>,
+}
+
+/// Rows and columns that matrix units take at once, of all three matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Fragment {
+    /// 8 x 8.
+    Eight = 8,
+    /// 16 x 16.
+    Sixteen = 16,
 }
 
 /// What linear layers and convolutions may be multiplied in, where a device turns out to be faster so; each allows what is before
@@ -55,7 +67,7 @@ pub enum Precision {
     /// As the weights are.
     #[default]
     F32,
-    /// In f16 ([`Tiles::halves`]), which has 11 bits and ends at 65,504.
+    /// In f16 ([`Tiles::halves`], [`Tiles::fragment`]), which has 11 bits and ends at 65,504.
     F16,
     /// Where weights are quantised, in 8-bit integers ([`Tiles::bytes`]).
     I8,
@@ -80,18 +92,36 @@ impl std::str::FromStr for Precision {
     }
 }
 
+impl Fragment {
+    /// The largest that a device may have first.
+    pub(super) const ALL: [Self; 2] = [Self::Sixteen, Self::Eight];
+
+    /// Rows and columns.
+    pub(super) fn side(self) -> usize {
+        self as usize
+    }
+
+    /// Bytes of workgroup memory that `shared/gemm_matrix.wgsl` has.
+    pub(super) fn workgroup_memory(self) -> u32 {
+        match self {
+            Self::Eight => 20_480,
+            Self::Sixteen => 27_136,
+        }
+    }
+}
+
 impl Tiles {
     /// The least that is multiplied in.
     pub fn precision(self) -> Precision {
         match self {
             Self { bytes: true, .. } => Precision::I8,
-            Self { halves: true, .. } => Precision::F16,
+            Self { halves: true, .. } | Self { fragment: Some(_), .. } => Precision::F16,
             _ => Precision::F32,
         }
     }
 
     /// Of a device that has not been tried.
-    pub const UNTRIED: Self = Self { wide: false, few: 96, halves: false, bytes: false };
+    pub const UNTRIED: Self = Self { wide: false, few: 96, halves: false, bytes: false, fragment: None };
 }
 
 impl Limits {
@@ -183,6 +213,15 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::shaders::reflections;
+
+    #[test]
+    fn matrix_units_need_what_the_shaders_have() {
+        for (fragment, flag) in [(Fragment::Eight, "MATRIX8"), (Fragment::Sixteen, "MATRIX16")] {
+            let mut all = reflections().iter().filter(|r| r.flags.contains(&flag)).peekable();
+            assert!(all.peek().is_some() && all.all(|r| r.workgroup_bytes == fragment.workgroup_memory()));
+        }
+    }
 
     #[test]
     fn grids_fold() {

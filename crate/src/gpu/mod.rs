@@ -32,7 +32,7 @@ pub mod tuning;
 pub use device::{AdapterInfo, Gpu, GpuOptions};
 pub use dispatch::{Binding, Dispatch, Kernel, buffer_bytes};
 pub use kernels::lower;
-pub use limits::{Limits, Precision, Tiles};
+pub use limits::{Fragment, Limits, Precision, Tiles};
 pub use plan::Plan;
 pub use program::{Parts, Program};
 pub use tuning::Tuning;

@@ -1,6 +1,6 @@
 //! Which kernels suit a device, and how much work it does in the time of a dispatch: found by trying, once.
 //!
-//! The tiles are tried on matrices with many of them, large against wide, in f32 and what else may be, and with few, large
+//! The tiles are tried on matrices with many of them, large against wide, in f32 and what else may be, then matrix units, and with few, large
 //! against small; Winograd's transforms on convolutions with many channels first, because with fewer they take more of the time.
 //! Runs are long enough for the clocks of browsers, which are coarse, and the time of an empty submit is taken off.
 
@@ -96,9 +96,17 @@ impl Gpu {
         let may_halve = self.info().f16 && self.options.precision >= Precision::F16;
         let all = [(false, false), (false, true), (true, false), (true, true)];
         for (halves, wide) in all.into_iter().filter(|(halves, _)| may_halve || !halves) {
-            let tried = Tiles { wide, few: 0, halves, bytes: false };
+            let tried = Tiles { wide, few: 0, halves, bytes: false, fragment: None };
             let seconds = self.seconds(MANY, tried, DType::F16, latency).await?;
             if seconds < shortest {
+                (shortest, tiles) = (seconds, tried);
+            }
+        }
+        if self.options.precision >= Precision::F16
+            && let Some(fragment) = self.info().fragment
+        {
+            let tried = Tiles { fragment: Some(fragment), ..tiles };
+            if let Some(seconds) = self.matrix_seconds(tried, latency).await?.filter(|s| *s < shortest) {
                 (shortest, tiles) = (seconds, tried);
             }
         }
@@ -144,6 +152,43 @@ impl Gpu {
             return Ok(false);
         }
         Ok(in_bytes? < widened)
+    }
+
+    /// Seconds by matrix units; none where the device refuses their kernels or does not multiply by them what is right, because their
+    /// interface is experimental.
+    async fn matrix_seconds(&mut self, tiles: Tiles, latency: f64) -> Result<Option<f64>> {
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let right = self.multiplies_right(tiles).await;
+        if scope.pop().await.is_some() || !right? {
+            return Ok(None);
+        }
+        self.seconds(MANY, tiles, DType::F16, latency).await.map(Some)
+    }
+
+    /// Whether a product of small whole numbers, which any precision holds, is what it should be; of more than one tile, and of no whole ones.
+    async fn multiplies_right(&mut self, tiles: Tiles) -> Result<bool> {
+        const ROWS: usize = 132;
+        const DEPTH: usize = 68;
+        const COLUMNS: usize = 140;
+        self.limits.tiles = tiles;
+        let left: Vec<f32> = (0..ROWS * DEPTH).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
+        let right: Vec<f32> = (0..DEPTH * COLUMNS).map(|i| (i * 5 % 13) as f32 - 6.0).collect();
+        let [x, matrix] = [[ROWS, DEPTH], [DEPTH, COLUMNS]].map(|shape| Tensor::resident(DType::F32, &shape));
+        self.upload(&x, bytemuck::cast_slice(&left))?;
+        self.upload(&matrix, bytemuck::cast_slice(&right))?;
+        let mut rec = Recorder::new();
+        let weight = LinearWeight { matrix: matrix.clone(), columns: COLUMNS };
+        let y = rec.linear(&x, &weight, None, Activation::None, Combine::None)?;
+        let out = Tensor::resident(DType::F32, &[ROWS, COLUMNS]);
+        rec.copy(&y, &out)?;
+        self.run_whole(&self.prepare(&rec.finish())?).await?;
+        let found = self.read(&out).await?;
+        [&x, &matrix, &out].into_iter().for_each(|tensor| self.release(tensor));
+        let product = |row: usize, column: usize| -> f32 {
+            (0..DEPTH).map(|k| left[row * DEPTH + k] * right[k * COLUMNS + column]).sum()
+        };
+        let expected = (0..ROWS * COLUMNS).map(|i| product(i / COLUMNS, i % COLUMNS));
+        Ok(found.chunks_exact(4).map(bytemuck::pod_read_unaligned::<f32>).eq(expected))
     }
 
     fn depth(&self) -> usize {
@@ -261,7 +306,26 @@ fn dispatch_flops(rate: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use pollster::block_on;
+
     use super::*;
+    use crate::gpu::GpuOptions;
+
+    #[test]
+    #[ignore = "needs an adapter with matrix units: ./build.sh matrices"]
+    fn matrix_units_multiply_right() {
+        let options = GpuOptions {
+            barrier_free: Some(false),
+            precision: Precision::F16,
+            tune: Some(false),
+            ..GpuOptions::default()
+        };
+        let mut gpu = block_on(Gpu::create(&options)).unwrap();
+        let fragment = gpu.info().fragment;
+        assert!(fragment.is_some(), "the adapter has no matrix units: this test needs one that has");
+        assert!(block_on(gpu.multiplies_right(Tiles { few: 0, fragment, ..Tiles::UNTRIED })).unwrap());
+        assert_eq!(gpu.allocated_bytes(), 0);
+    }
 
     #[test]
     fn dispatches_are_bounded_by_time_on_any_device() {

@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(read(&path), []);
         let tuning = Tuning {
             key: "a".into(),
-            tiles: Tiles { wide: true, few: 24, halves: false, bytes: false },
+            tiles: Tiles { wide: true, few: 24, halves: false, bytes: false, fragment: None },
             max_dispatch_flops: 1 << 40,
             winograd_channels: usize::MAX,
         };

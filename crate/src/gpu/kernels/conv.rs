@@ -35,6 +35,7 @@ pub(super) fn lower(op: &Conv, limits: &Limits) -> Result<Vec<Dispatch>> {
         let vectors = channels % 4 == 0
             && n % 4 == 0
             && [Some(frame), Some(&op.out), residual].into_iter().flatten().all(aligned);
+        let family = family.by_matrix_units(vectors, limits);
         let weight_rows = t * taps * channels..(t + 1) * taps * channels;
         let row_flops = 2 * (out_width * n) as u64 * (taps * channels) as u64;
         let walk = Walk { height, kernel_height, options: op.options };

@@ -1,6 +1,7 @@
 //! What linear layers and convolutions share: the family of kernels, its grid, and the words of `shared/gemm.wgsl`.
 
 use super::*;
+use crate::gpu::limits::Fragment;
 use crate::gpu::texels::Source;
 use crate::ops::Activation;
 use crate::quants::Bits;
@@ -26,6 +27,8 @@ pub(super) enum Family {
     Small,
     /// 128 x 64 results a workgroup, of rows that are rounded to 8 bits (`quantise_rows.wgsl`); chosen by linear layers.
     Bytes,
+    /// 8 x 8 fragments of matrix units a workgroup; chosen by linear layers and convolutions.
+    Matrix(Fragment),
     /// 8 x 8 results an invocation, without barriers; for a few columns on every device.
     Direct,
     /// 16 x 32 results four invocations that swap values, without barriers.
@@ -89,6 +92,14 @@ impl Family {
         if columns * NARROW <= width.min(64) && family != Self::Skinny { Self::Direct } else { family }
     }
 
+    /// The same by matrix units, where there are large tiles and the device is to use them.
+    pub(super) fn by_matrix_units(self, vectors: bool, limits: &Limits) -> Self {
+        match (self, limits.tiles.fragment) {
+            (Self::Tiled | Self::Wide, Some(fragment)) if vectors => Self::Matrix(fragment),
+            _ => self,
+        }
+    }
+
     /// The flag of the permutation table.
     pub(super) fn flag(self) -> &'static str {
         match self {
@@ -96,6 +107,8 @@ impl Family {
             Self::Wide => "WIDE",
             Self::Small => "SMALL",
             Self::Bytes => "BYTES",
+            Self::Matrix(Fragment::Eight) => "MATRIX8",
+            Self::Matrix(Fragment::Sixteen) => "MATRIX16",
             Self::Direct => "DIRECT",
             Self::Quad | Self::Tall => "QUAD",
             Self::Skinny => "SKINNY",
@@ -115,6 +128,7 @@ impl Family {
             Self::Tiled | Self::Bytes => (128, 64, 1),
             Self::Wide => (128, 128, 1),
             Self::Small => (32, 32, 1),
+            Self::Matrix(fragment) => (8 * fragment.side(), 8 * fragment.side(), 1),
             Self::Direct => (8, 8, 32),
             Self::Quad => (16, 32, 8),
             Self::Tall => (TALL_ROWS, TALL_COLUMNS, 2),

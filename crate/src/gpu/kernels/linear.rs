@@ -31,7 +31,11 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
     let vectors = [k, n, width, op.column].iter().all(|v| v % 4 == 0)
         && [Some(&op.x), Some(&op.out), combined].into_iter().flatten().all(aligned);
     let family = Family::choose(m, n, limits);
-    let family = if vectors && in_bytes(&op.weight, family, limits) { Family::Bytes } else { family };
+    let family = if vectors && in_bytes(&op.weight, family, limits) {
+        Family::Bytes
+    } else {
+        family.by_matrix_units(vectors, limits)
+    };
     let mut most = limits
         .binding_rows(OP, DType::F32, k.max(width))?
         .min(family.dispatch_rows(2 * k as u64 * n as u64, limits));
