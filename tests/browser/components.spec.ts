@@ -122,6 +122,10 @@ test("a clip is planned before anything is loaded", async ({ page, server }) => 
   const all = Object.values(advice.download).reduce((sum, bytes) => sum + bytes, 0);
   expect(all).toBeGreaterThan(6e6);
   const enough = advice.plan?.peakBytes ?? 0;
+  // Which multiplies in f32 whatever is allowed.
+  const allowed = await plan({}, { device: "webgpu", precision: "i8" });
+  expect(allowed.plan?.peakBytes).toBe(enough);
+  await expect(plan({}, { precision: "f64" as "f32" })).rejects.toThrow("precision");
   const large = await plan({ width: 256, height: 256 }, { device: "webgpu", memory: enough });
   if (!large.obstacle) {
     throw new Error("four times the pixels fit into the same memory");

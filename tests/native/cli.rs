@@ -451,6 +451,12 @@ fn a_plan_reads_headers_only() {
     let wall =
         plan["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == plan["wall"]).unwrap();
     assert_eq!(wall["totalBytes"], plan["peakBytes"]);
+    // Rows that are rounded to 8 bits lie beside those that they are made of.
+    let bytes = kinetoscope(&["plan", "--json", "--width", "128", "--precision", "i8"]);
+    succeeded(&bytes);
+    let bytes: serde_json::Value = serde_json::from_slice(&bytes.stdout).unwrap();
+    let temporaries = |plan: &serde_json::Value| plan["stages"][2]["temporaryBytes"].as_u64().unwrap();
+    assert!(temporaries(&bytes) > temporaries(&plan), "{bytes}");
     let less = plan["peakBytes"].as_u64().unwrap() - 1;
     let turns = kinetoscope(&["plan", "--json", "--width", "128", "--memory", &less.to_string()]);
     succeeded(&turns);

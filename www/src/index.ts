@@ -9,7 +9,15 @@
  */
 import { Connection } from "./connection.js";
 import { KinetoscopeError, cancelled } from "./errors.js";
-import type { Advice, ClipOptions, Device, LoadProgress, Precision, SourceSpec } from "./messages.js";
+import type {
+  Advice,
+  ClipOptions,
+  Device,
+  DeviceCall,
+  LoadProgress,
+  Precision,
+  SourceSpec,
+} from "./messages.js";
 import { Model } from "./model.js";
 import { RETRY } from "./weights/retry.js";
 import { type ModelSource, describeSource } from "./weights/source.js";
@@ -61,6 +69,12 @@ export interface PlanOptions {
    * read again. Default: half of the machine's memory, as far as the browser tells that; 4 GiB elsewhere.
    */
   readonly memory?: number;
+  /**
+   * What linear layers and convolutions may be multiplied in where the device is faster so, each allowing what is before it: `f32`,
+   * the default; `f16`, 16 products at a time; `i8`, 8-bit integers, where weights are quantised. Less costs digits. What is
+   * used then is in `model.device`.
+   */
+  readonly precision?: Precision;
   readonly signal?: AbortSignal | undefined;
   /** How often a request that failed is made again, without any progress in between; default 4. */
   readonly retries?: number;
@@ -73,12 +87,6 @@ export interface LoadOptions extends PlanOptions {
   readonly onProgress?: (progress: LoadProgress) => void;
   /** Aborting ends the download and frees what was loaded; what was stored stays, and the next load goes on from there. */
   readonly signal?: AbortSignal | undefined;
-  /**
-   * What linear layers and convolutions may be multiplied in where the device is faster so, each allowing what is before it: `f32`,
-   * the default; `f16`, 16 products at a time; `i8`, 8-bit integers, where weights are quantised. Less costs digits. What is
-   * used then is in `model.device`.
-   */
-  readonly precision?: Precision;
   /** Whether what comes from the network is kept on this device; default yes. Files of this device never are. */
   readonly cache?: boolean;
 }
@@ -88,11 +96,11 @@ export interface LoadOptions extends PlanOptions {
  * Weights are streamed to the device; no file is ever whole in memory.
  */
 export async function load(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
-  const { onProgress, signal, precision, cache = true } = options;
+  const { onProgress, signal, cache = true } = options;
   const call = described(source, options);
   const connection = new Connection(startWorker());
   try {
-    const loaded = await connection.call({ type: "load", ...call, precision, cache }, { signal, onProgress });
+    const loaded = await connection.call({ type: "load", ...call, cache }, { signal, onProgress });
     return new Model(connection, loaded.model, loaded.device);
   } catch (thrown) {
     const error = KinetoscopeError.from(thrown);
@@ -124,8 +132,8 @@ export async function plan(
 /** What both ask of the worker. */
 function described(
   source: ModelSource,
-  { device = "auto", memory, signal, retries = RETRY.retries, hub }: PlanOptions,
-): { source: SourceSpec; device: Device; retries: number; memory: number | undefined } {
+  { device = "auto", memory, precision, signal, retries = RETRY.retries, hub }: PlanOptions,
+): DeviceCall & { readonly source: SourceSpec; readonly retries: number } {
   if (signal?.aborted) {
     throw cancelled();
   }
@@ -137,7 +145,7 @@ function described(
       found,
     });
   }
-  return { source: describeSource(source, hub), device, retries, memory };
+  return { source: describeSource(source, hub), device, memory, precision, retries };
 }
 
 function startWorker(): Worker {

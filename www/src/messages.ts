@@ -109,25 +109,27 @@ export interface MemoryInfo {
   readonly worker: number;
 }
 
+/** Which device is asked for, and how it is to be used. */
+export interface DeviceCall {
+  readonly device: Device;
+  readonly memory: number | undefined;
+  readonly precision: Precision | undefined;
+}
+
 /** What can be asked of the worker. */
 export type Call =
-  | {
+  | (DeviceCall & {
       readonly type: "load";
       readonly source: SourceSpec;
-      readonly device: Device;
       readonly cache: boolean;
-      readonly precision: Precision | undefined;
       readonly retries: number;
-      readonly memory: number | undefined;
-    }
-  | {
+    })
+  | (DeviceCall & {
       readonly type: "advise";
       readonly source: SourceSpec;
-      readonly device: Device;
       readonly retries: number;
-      readonly memory: number | undefined;
       readonly options: ClipOptions;
-    }
+    })
   | { readonly type: "memory" }
   | { readonly type: "plan"; readonly options: ClipOptions }
   | { readonly type: "open"; readonly options: ClipOptions }

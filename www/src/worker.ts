@@ -3,7 +3,14 @@
  * once, on the request that is running too.
  */
 import { KinetoscopeError, cancelled } from "./errors.js";
-import { type FromWorker, type Request, type Results, type ToWorker, transferables } from "./messages.js";
+import {
+  type DeviceCall,
+  type FromWorker,
+  type Request,
+  type Results,
+  type ToWorker,
+  transferables,
+} from "./messages.js";
 import { withSubgroups } from "./subgroups.js";
 import { rememberTuning, rememberedTunings } from "./tunings.js";
 import init, { type Advice, CancelFlag, Engine, type Model, type Session } from "./wasm/kinetoscope.js";
@@ -161,9 +168,7 @@ async function load(request: Extract<Request, { type: "load" }>): Promise<Result
   return { model: model.info(), device: engine.info() };
 }
 
-async function openEngine(request: Extract<Request, { type: "load" | "advise" }>): Promise<Engine> {
-  const { device, memory = defaultMemory() } = request;
-  const precision = request.type === "load" ? request.precision : undefined;
+async function openEngine({ device, memory = defaultMemory(), precision }: DeviceCall): Promise<Engine> {
   const known = await rememberedTunings();
   const opened = await withSubgroups(() => Engine.create(device, memory, known, precision));
   await rememberTuning(opened.tuning(), known);

@@ -165,6 +165,9 @@ pub struct PlanArgs {
     pub max_binding: Option<u64>,
     #[command(flatten)]
     pub memory: MemoryArgs,
+    /// What linear layers and convolutions may be multiplied in; 8-bit integers take some memory.
+    #[arg(long, default_value = "f32")]
+    pub precision: Precision,
     /// Prints JSON.
     #[arg(long)]
     pub json: bool,

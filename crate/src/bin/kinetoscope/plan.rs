@@ -1,6 +1,6 @@
 //! `kinetoscope plan`.
 
-use kinetoscope::gpu::Limits;
+use kinetoscope::gpu::{Limits, Precision, Tiles};
 use kinetoscope::pipeline::{Advice, Alternative, Architecture, Clip, Obstacle, Verdict};
 use kinetoscope::{Error, Result};
 use pollster::block_on;
@@ -21,8 +21,12 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         max_binding,
         // A device that binds more has buffers as large.
         max_buffer: guaranteed.max_buffer.max(max_binding),
-        // Whether the device gains by them is not known: with them it takes more memory.
+        // Whether the device gains by these is not known: with them it takes more memory.
         winograd_channels: Limits::HARDWARE_WINOGRAD_CHANNELS,
+        tiles: match args.precision {
+            Precision::I8 => Tiles { bytes: true, few: 0, ..guaranteed.tiles },
+            Precision::F32 | Precision::F16 => guaranteed.tiles,
+        },
         ..guaranteed
     };
     let advice = Advice::new(&architecture, &args.clip.options(), Some(&limits), args.memory.most)?;
