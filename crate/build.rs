@@ -34,6 +34,16 @@ enum Access {
     Write,
     Numbers,
     Words,
+    Stored(Format),
+}
+
+/// As the crate's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Format {
+    Rgba32Float,
+    Rgba16Float,
+    Rgba16Uint,
+    Rgba32Uint,
 }
 
 fn main() {
@@ -89,7 +99,8 @@ fn table(shaders: &Path) -> Result<String, Vec<String>> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    let mut text = String::from("use Access::*;\n\npub(super) static SOURCES: &[(&str, &str)] = &[\n");
+    let mut text =
+        String::from("use Access::*;\nuse Format::*;\n\npub(super) static SOURCES: &[(&str, &str)] = &[\n");
     for (name, _) in &sources {
         let path = format!("\"/../shaders/{name}\"");
         let _ =
@@ -172,7 +183,7 @@ fn reflect<'a>(
     let any = |of: &[&str]| flags.iter().any(|flag| of.contains(flag));
     let matrices = any(&["MATRIX8", "MATRIX16"]);
     capabilities.set(Capabilities::SHADER_FLOAT16, matrices || any(&["F16", "HALVES"]));
-    capabilities.set(Capabilities::SUBGROUP, matrices || any(&["QUAD"]));
+    capabilities.set(Capabilities::SUBGROUP, matrices || any(&["QUAD", "OCTET"]));
     capabilities.set(Capabilities::COOPERATIVE_MATRIX, matrices);
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
@@ -214,6 +225,17 @@ fn reflect<'a>(
                         dim: naga::ImageDimension::D2,
                         arrayed: false,
                     } => Access::Words,
+                    naga::TypeInner::Image {
+                        class: naga::ImageClass::Storage { format, access: naga::StorageAccess::LOAD },
+                        dim: naga::ImageDimension::D2,
+                        arrayed: false,
+                    } => Access::Stored(match format {
+                        naga::StorageFormat::Rgba32Float => Format::Rgba32Float,
+                        naga::StorageFormat::Rgba16Float => Format::Rgba16Float,
+                        naga::StorageFormat::Rgba16Uint => Format::Rgba16Uint,
+                        naga::StorageFormat::Rgba32Uint => Format::Rgba32Uint,
+                        _ => return Err(fault("storage textures are of the formats that tensors have")),
+                    }),
                     _ => return Err(fault("textures are of two dimensions, of f32 or u32")),
                 };
                 bindings.push((handle, binding, access));

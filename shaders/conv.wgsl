@@ -6,7 +6,7 @@
 // Layouts: frame [height, width, C], a slab of rows from first_in_row on; W that frame's rows; out, residual
 //   (`combined`) slabs of rows from first_out_row on, as [pixels, columns]. Unused tensors are the frame.
 // Grid: as TILED, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl,
-//   TALL gemm_tall.wgsl), MATRIX8, MATRIX16 (gemm_matrix.wgsl).
+//   TALL gemm_tall.wgsl), OCTET (gemm_octet.wgsl), MATRIX8, MATRIX16 (gemm_matrix.wgsl).
 // Workgroup: as the family.
 //#if HALVES|MATRIX8|MATRIX16
 enable f16;
@@ -34,7 +34,11 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 //#if TEXELS
+//#if OCTET
+@group(0) @binding(1) var frame: texture_storage_2d<rgba32float, read>;
+//#else
 @group(0) @binding(1) var frame: texture_2d<f32>;
+//#endif
 //#else
 //#if VEC4
 @group(0) @binding(1) var<storage, read> frame: array<vec4<f32>>;
@@ -45,6 +49,9 @@ struct Params {
 
 //#if DIRECT
 //#include "shared/gemm_direct.wgsl"
+//#endif
+//#if OCTET
+//#include "shared/gemm_octet.wgsl"
 //#endif
 //#if TALL
 //#include "shared/gemm_tall.wgsl"
@@ -106,7 +113,11 @@ fn tap_source(source: vec2<i32>, tap: u32) -> Pixel {
 fn load_tap(pixel: Pixel, vector: u32) -> vec4<f32> {
     //#if TEXELS
     let texel = pixel.at + vec2<u32>(vector, 0u);
+    //#if OCTET
+    return select(textureLoad(frame, texel), vec4<f32>(), pixel.outside);
+    //#else
     return select(textureLoad(frame, texel, 0), vec4<f32>(), pixel.outside);
+    //#endif
     //#else
     //#if VEC4
     return select(frame[pixel.at / 4u + vector], vec4<f32>(), pixel.outside);

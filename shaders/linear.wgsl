@@ -5,7 +5,7 @@
 //   the scale-shift table; embedding [timesteps, embedding_width] from the first timestep of the slab. Slabs of whole
 //   rows of x, combined and out. Unused tensors are x.
 // Grid: as TILED, WIDE, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl,
-//   TALL gemm_tall.wgsl), SKINNY (gemm_skinny.wgsl), BYTES (gemm_bytes.wgsl), MATRIX8, MATRIX16 (gemm_matrix.wgsl).
+//   TALL gemm_tall.wgsl), OCTET (gemm_octet.wgsl), SKINNY (gemm_skinny.wgsl), BYTES (gemm_bytes.wgsl), MATRIX8, MATRIX16 (gemm_matrix.wgsl).
 // Workgroup: as the family.
 //#if HALVES|MATRIX8|MATRIX16
 enable f16;
@@ -28,7 +28,11 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 //#if TEXELS
+//#if OCTET
+@group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>;
+//#else
 @group(0) @binding(1) var x: texture_2d<f32>;
+//#endif
 //#else
 //#if BYTES
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
@@ -70,7 +74,11 @@ fn row_source(row: u32) -> Source {
 }
 
 fn load_tap(source: Source, vector: u32) -> vec4<f32> {
+    //#if OCTET
+    return textureLoad(x, source + vec2<u32>(vector, 0u));
+    //#else
     return textureLoad(x, source + vec2<u32>(vector, 0u), 0);
+    //#endif
 }
 //#else
 //#if BYTES
@@ -113,6 +121,9 @@ fn tap_source(source: Source, tap: u32) -> Source {
 
 //#if DIRECT
 //#include "shared/gemm_direct.wgsl"
+//#endif
+//#if OCTET
+//#include "shared/gemm_octet.wgsl"
 //#endif
 //#if TALL
 //#include "shared/gemm_tall.wgsl"

@@ -3,7 +3,7 @@
 // Layouts: V [p][blocks, channels], M [p][blocks, columns], U [p][channels, columns]; blocks a multiple of a tile's
 //   rows. Unused tensors are V.
 // Grid: as TILED, WIDE, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl,
-//   TALL gemm_tall.wgsl).
+//   TALL gemm_tall.wgsl), OCTET (gemm_octet.wgsl).
 // Workgroup: as the family.
 
 struct Params {
@@ -14,13 +14,20 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 //#if TEXELS
+//#if OCTET
+@group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>;
+//#else
 @group(0) @binding(1) var x: texture_2d<f32>;
+//#endif
 //#else
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 //#endif
 
 //#if DIRECT
 //#include "shared/gemm_direct.wgsl"
+//#endif
+//#if OCTET
+//#include "shared/gemm_octet.wgsl"
 //#endif
 //#if TALL
 //#include "shared/gemm_tall.wgsl"
@@ -50,7 +57,11 @@ fn row_source(row: u32) -> Source {
 }
 
 fn load_tap(source: Source, vector: u32) -> vec4<f32> {
+    //#if OCTET
+    return textureLoad(x, source + vec2<u32>(vector, 0u));
+    //#else
     return textureLoad(x, source + vec2<u32>(vector, 0u), 0);
+    //#endif
 }
 //#else
 alias Source = u32;

@@ -39,10 +39,25 @@ const GATED = 3u;
 const ACCUMULATE = 4u;
 
 //#if TEXELS
+//#if OCTET
+//#if QUANT8|QUANT4
+@group(0) @binding(2) var weight: texture_storage_2d<rgba32uint, read>;
+//#endif
+//#if BFLOAT
+@group(0) @binding(2) var weight: texture_storage_2d<rgba16uint, read>;
+//#endif
+//#if HALF
+@group(0) @binding(2) var weight: texture_storage_2d<rgba16float, read>;
+//#endif
+//#if !HALF|BFLOAT|QUANT8|QUANT4
+@group(0) @binding(2) var weight: texture_storage_2d<rgba32float, read>;
+//#endif
+//#else
 //#if BFLOAT|QUANT8|QUANT4
 @group(0) @binding(2) var weight: texture_2d<u32>;
 //#else
 @group(0) @binding(2) var weight: texture_2d<f32>;
+//#endif
 //#endif
 //#else
 //#if HALF|BFLOAT
@@ -71,10 +86,21 @@ const ACCUMULATE = 4u;
 //#endif
 
 //#if QUANT8|QUANT4
+//#if TEXELS
+// Four words of the matrix.
+fn weight_words(i: u32) -> vec4<u32> {
+    //#if OCTET
+    return textureLoad(weight, texel(i));
+    //#else
+    return textureLoad(weight, texel(i), 0);
+    //#endif
+}
+//#endif
+
 // A word of the matrix.
 fn weight_word(i: u32) -> u32 {
     //#if TEXELS
-    return textureLoad(weight, texel(i / 4u), 0)[i % 4u];
+    return weight_words(i / 4u)[i % 4u];
     //#else
     return weight[i];
     //#endif
@@ -127,9 +153,9 @@ alias Packs = array<vec4<u32>, 4>;
 
 fn load_pack(element: u32) -> vec4<u32> {
     //#if QUANT8
-    return textureLoad(weight, texel(element / 16u), 0);
+    return weight_words(element / 16u);
     //#else
-    return textureLoad(weight, texel(element / 32u), 0);
+    return weight_words(element / 32u);
     //#endif
 }
 
@@ -279,7 +305,12 @@ fn load_words(k: u32, j: u32) -> Words {
     let stride = params.gemm.stride / 4u;
     let column = min(j / 4u, stride - 1u);
     //#if TEXELS
-    return textureLoad(weight, texel_row(2u, weight_row(k), stride) + vec2<u32>(column, 0u), 0);
+    let at = texel_row(2u, weight_row(k), stride) + vec2<u32>(column, 0u);
+    //#if OCTET
+    return textureLoad(weight, at);
+    //#else
+    return textureLoad(weight, at, 0);
+    //#endif
     //#else
     return weight[base(2u) / 4u + weight_row(k) * stride + column];
     //#endif

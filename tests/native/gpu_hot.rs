@@ -155,6 +155,21 @@ fn linear_of_quantised_matrices() {
     }
 }
 
+/// Sizes that fill the tiles of octets.
+#[test]
+fn linear_of_full_tiles() {
+    agree_within(SMALL, 3, TOLERANCE, |case| {
+        let (m, k, n) = (case.size(30..=40), 4 * case.size(1..=20), 64 * case.size(1..=2));
+        linear(case, [m, k, n])
+    });
+    for block in [Block::Q8_0, Block::Q4K] {
+        agree_within(SMALL, 1, TOLERANCE, |case| {
+            let (m, n) = (case.size(56..=64), 64 * case.size(1..=2));
+            quantised(case, block, [m, n])
+        });
+    }
+}
+
 /// A linear layer with a quantised weight.
 fn quantised(case: &mut Case<'_>, block: Block, [m, n]: [usize; 2]) -> Vec<Tensor> {
     let k = block.elements() * case.size(1..=if block.elements() > 32 { 1 } else { 5 });
@@ -445,7 +460,7 @@ fn conv_by_transforms() {
 #[test]
 fn conv_by_transforms_of_large_frames() {
     agree_within((4 << 20, 50_000_000), 3, TOLERANCE, |case| {
-        let (h, w) = (case.size(33..=40), case.size(33..=40));
+        let (h, w) = (case.size(33..=56), case.size(33..=56));
         let (c, n) = (4 * case.size(1..=8), 64 * case.size(1..=2));
         conv_with(case, [h, w], [c, n], [3, 3], ConvOptions::same(3))
     });

@@ -34,6 +34,7 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<Named> {
     let wide = with_tiles(Tiles { wide: true, few: 0, halves: false, bytes: false, fragment: None });
     let winograd = |least, options| GpuOptions { winograd_channels: Some(least), ..options };
     let from_textures = |options| GpuOptions { texel_flops: Some(0), ..options };
+    let without_octets = |options| GpuOptions { octets: Some(false), ..options };
     let without_quads = |options| GpuOptions { quads: Some(false), ..options };
     [
         ("detected", GpuOptions::default()),
@@ -45,6 +46,10 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<Named> {
         ("tiny bindings, with barriers, by Winograd's transforms", winograd(0, tiny(false))),
         ("tiny bindings, barrier-free", winograd(usize::MAX, tiny(true))),
         ("tiny bindings, barrier-free, from textures", from_textures(tiny(true))),
+        (
+            "tiny bindings, barrier-free, from textures, without octets",
+            without_octets(from_textures(tiny(true))),
+        ),
         ("tiny bindings, barrier-free, without quads", without_quads(tiny(true))),
     ]
     .into_iter()

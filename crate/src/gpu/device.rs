@@ -49,6 +49,8 @@ pub struct GpuOptions {
     pub barrier_free: Option<bool>,
     /// Whether barrier-free kernels swap values in quads; by default where the device turns out to have them.
     pub quads: Option<bool>,
+    /// Whether those that swap values also broadcast them in octets; by default where the device turns out to have them.
+    pub octets: Option<bool>,
     /// Work of a dispatch from which they read tensors as textures, `u64::MAX` for never; by default never but on software adapters,
     /// which read storage lane by lane.
     pub texel_flops: Option<u64>,
@@ -167,6 +169,11 @@ impl Gpu {
         if gpu.limits.quads {
             let default = if gpu.info.software { Limits::SOFTWARE_TEXEL_FLOPS } else { u64::MAX };
             gpu.limits.texel_flops = options.texel_flops.unwrap_or(default);
+            gpu.limits.octets = options.octets.unwrap_or(true) && gpu.has_octets().await?;
+            if gpu.limits.octets {
+                gpu.limits.max_dispatch_flops =
+                    options.max_dispatch_flops.unwrap_or(Limits::OCTETS_DISPATCH_FLOPS);
+            }
         }
         if options.tune.unwrap_or(!gpu.info.software && !gpu.limits.barrier_free) {
             gpu.tune().await?;
@@ -294,6 +301,7 @@ fn limits(device: &wgpu::Limits, software: bool, options: &GpuOptions) -> Limits
         max_dispatch_flops: options.max_dispatch_flops.unwrap_or(dispatch),
         barrier_free,
         quads: false,
+        octets: false,
         texel_flops: u64::MAX,
         tiles: options.tiles.unwrap_or(Tiles::UNTRIED),
         winograd_channels: options.winograd_channels.unwrap_or(winograd),

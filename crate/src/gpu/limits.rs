@@ -24,6 +24,8 @@ pub struct Limits {
     pub barrier_free: bool,
     /// Whether four neighbouring invocations of a workgroup can swap values (`quad_probe.wgsl`).
     pub quads: bool,
+    /// Whether eight neighbouring invocations, a workgroup, can have what any of them has (`octet_probe.wgsl`).
+    pub octets: bool,
     /// Work of a dispatch from which those that swap values read tensors as textures (`shared/texels.wgsl`); `u64::MAX` for never.
     pub texel_flops: u64,
     /// Which tiles matrices are cut into by kernels with barriers.
@@ -135,6 +137,7 @@ impl Limits {
         max_dispatch_flops: Self::HARDWARE_DISPATCH_FLOPS,
         barrier_free: false,
         quads: false,
+        octets: false,
         texel_flops: u64::MAX,
         tiles: Tiles::UNTRIED,
         winograd_channels: usize::MAX,
@@ -146,6 +149,9 @@ impl Limits {
 
     /// 50-100 ms at the 5-10 GFLOP/s of the software adapters.
     pub const SOFTWARE_DISPATCH_FLOPS: u64 = 500_000_000;
+
+    /// 30-60 ms at the rates of those that have octets.
+    pub const OCTETS_DISPATCH_FLOPS: u64 = 2_000_000_000;
 
     /// Where software adapters gain by textures: filling them takes one to three milliseconds a dispatch, and reading them saves
     /// 0.1 to 0.25 ns a flop.

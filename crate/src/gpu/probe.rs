@@ -5,7 +5,7 @@ use super::dispatch::{Binding, Dispatch, Kernel};
 use crate::Result;
 use crate::tensor::{DType, Tensor};
 
-/// Invocations of the probe.
+/// Invocations of the probe for quads.
 const INVOCATIONS: u32 = 32;
 
 impl Gpu {
@@ -15,9 +15,23 @@ impl Gpu {
     /// # Errors
     /// The device's own, but for what it says against the shader.
     pub(super) async fn has_quads(&self) -> Result<bool> {
-        let out = Tensor::resident(DType::U32, &[INVOCATIONS as usize]);
+        let expected = (0..INVOCATIONS).map(|i| (i ^ 1) | (i ^ 2) << 8 | (i | 3) << 16).collect();
+        self.finds(Kernel::new("quad_probe", ["QUAD"]), expected).await
+    }
+
+    /// Whether a workgroup of 8 invocations is a subgroup, in its order.
+    ///
+    /// # Errors
+    /// As [`Self::has_quads`].
+    pub(super) async fn has_octets(&self) -> Result<bool> {
+        self.finds(Kernel::new("octet_probe", ["OCTET"]), vec![0x7654_3210; 8]).await
+    }
+
+    /// Whether a workgroup of a kernel writes this.
+    async fn finds(&self, kernel: Kernel, expected: Vec<u32>) -> Result<bool> {
+        let out = Tensor::resident(DType::U32, &[expected.len()]);
         let dispatch = Dispatch {
-            kernel: Kernel::new("quad_probe", ["QUAD"]),
+            kernel,
             bindings: vec![Binding::write(&out)],
             params: Vec::new(),
             grid: [1, 1, 1],
@@ -32,7 +46,6 @@ impl Gpu {
         self.run(&program?, &crate::CancelFlag::new()).await?;
         let found = self.read(&out).await?;
         self.release(&out);
-        let expected = (0..INVOCATIONS).map(|i| (i ^ 1) | (i ^ 2) << 8 | (i | 3) << 16);
         Ok(found.chunks_exact(4).map(bytemuck::pod_read_unaligned::<u32>).eq(expected))
     }
 }

@@ -9,7 +9,7 @@ use super::dispatch::{Dispatch, Kernel};
 use super::kernels::lower;
 use super::memory::Allocation;
 use super::plan::{Plan, uniform_slot};
-use super::shaders::{self, Access};
+use super::shaders::{self, Access, Format};
 use super::texels::{self, Fill, Slot, Source, Texture};
 use crate::recording::Recording;
 use crate::tensor::{Lifetime, Tensor};
@@ -284,7 +284,7 @@ impl Gpu {
             .ok_or_else(|| Error::DeviceError { reason: format!("no shader {kernel:?}") })?;
         let mut text = shaders::source(kernel)?;
         // naga has them without, and takes the directive for a mistake.
-        if cfg!(target_arch = "wasm32") && kernel.flags.contains(&"QUAD") {
+        if cfg!(target_arch = "wasm32") && ["QUAD", "OCTET"].iter().any(|flag| kernel.flags.contains(flag)) {
             text.insert_str(0, "enable subgroups;\n");
         }
         let source = wgpu::ShaderSource::Wgsl(text.into());
@@ -319,6 +319,16 @@ impl Gpu {
                 Access::Write => buffer(wgpu::BufferBindingType::Storage { read_only: false }, 0),
                 Access::Numbers => texture(wgpu::TextureSampleType::Float { filterable: false }),
                 Access::Words => texture(wgpu::TextureSampleType::Uint),
+                Access::Stored(format) => wgpu::BindingType::StorageTexture {
+                    access: wgpu::StorageTextureAccess::ReadOnly,
+                    format: match format {
+                        Format::Rgba32Float => wgpu::TextureFormat::Rgba32Float,
+                        Format::Rgba16Float => wgpu::TextureFormat::Rgba16Float,
+                        Format::Rgba16Uint => wgpu::TextureFormat::Rgba16Uint,
+                        Format::Rgba32Uint => wgpu::TextureFormat::Rgba32Uint,
+                    },
+                    view_dimension: wgpu::TextureViewDimension::D2,
+                },
             };
             entry(*number, ty)
         }));

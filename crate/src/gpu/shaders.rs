@@ -34,6 +34,21 @@ pub enum Access {
     Numbers,
     /// A texture of words.
     Words,
+    /// A storage texture that it reads, which lavapipe is faster with.
+    Stored(Format),
+}
+
+/// Of a storage texture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Four f32.
+    Rgba32Float,
+    /// Four f16.
+    Rgba16Float,
+    /// Four words of 16 bits.
+    Rgba16Uint,
+    /// Four words of 32 bits.
+    Rgba32Uint,
 }
 
 impl Access {
@@ -44,7 +59,7 @@ impl Access {
 
     /// Whether it is a texture.
     pub fn texels(self) -> bool {
-        matches!(self, Self::Numbers | Self::Words)
+        matches!(self, Self::Numbers | Self::Words | Self::Stored(_))
     }
 }
 

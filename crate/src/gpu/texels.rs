@@ -141,6 +141,8 @@ impl Gpu {
     /// A texture for a slot of so many bytes, whole rows.
     pub(super) fn texture(&self, slot: Slot, bytes: u64) -> Result<Texture> {
         let rows = bytes / (slot.width * slot.texel.bytes());
+        let mut usage = wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST;
+        usage.set(wgpu::TextureUsages::STORAGE_BINDING, self.limits.octets);
         let texture = self.device.create_texture(&wgpu::TextureDescriptor {
             label: None,
             size: extent(slot.width, rows),
@@ -148,7 +150,7 @@ impl Gpu {
             sample_count: 1,
             dimension: wgpu::TextureDimension::D2,
             format: slot.texel.format(),
-            usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
+            usage,
             view_formats: &[],
         });
         let view = texture.create_view(&wgpu::TextureViewDescriptor::default());

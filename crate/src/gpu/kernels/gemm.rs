@@ -10,8 +10,13 @@ use crate::quants::Bits;
 const SKINNY_ROWS: usize = 4;
 
 /// Of a tall tile.
-pub(super) const TALL_ROWS: usize = 32;
+const TALL_ROWS: usize = 32;
 const TALL_COLUMNS: usize = 64;
+
+/// Of an octet's tile, with quantised weights and with others; and what is whole tiles of both, and half of it of the others and of quads.
+const OCTET_ROWS: [usize; 2] = [32, 40];
+const OCTET_COLUMNS: usize = 64;
+const OCTETS_ROWS: usize = 160;
 
 /// How many times as wide as a matrix a tile is not to be; the widest tiles count as those of 64.
 const NARROW: usize = 4;
@@ -35,6 +40,8 @@ pub(super) enum Family {
     Quad,
     /// 32 x 64 results four invocations, from textures: a dispatch of quads that is large enough.
     Tall,
+    /// 40 x 64 results eight invocations that broadcast values, from textures; so many rows.
+    Octet(usize),
     /// 1 x 4 results an invocation, without barriers.
     Skinny,
 }
@@ -111,14 +118,18 @@ impl Family {
             Self::Matrix(Fragment::Sixteen) => "MATRIX16",
             Self::Direct => "DIRECT",
             Self::Quad | Self::Tall => "QUAD",
+            Self::Octet(_) => "OCTET",
             Self::Skinny => "SKINNY",
         }
     }
 
     /// Rows that one dispatch may take when a row costs `flops`: whole tiles.
     pub(super) fn dispatch_rows(self, flops: u64, limits: &Limits) -> usize {
-        let tile = self.tile().0;
         let rows = limits.dispatch_rows(flops);
+        let tile = match self {
+            Self::Quad if limits.octets && rows >= OCTETS_ROWS => OCTETS_ROWS,
+            _ => self.tile().0,
+        };
         (rows - rows % tile).max(tile)
     }
 
@@ -132,7 +143,17 @@ impl Family {
             Self::Direct => (8, 8, 32),
             Self::Quad => (16, 32, 8),
             Self::Tall => (TALL_ROWS, TALL_COLUMNS, 2),
+            Self::Octet(rows) => (rows, OCTET_COLUMNS, 1),
             Self::Skinny => (1, 4, 64),
+        }
+    }
+
+    /// Rows that are whole tiles of f32 weights, whether a dispatch is large enough for larger ones or not.
+    pub(super) fn whole_rows(self, limits: &Limits) -> usize {
+        match self {
+            Self::Quad if limits.octets => OCTETS_ROWS / 2,
+            Self::Quad => TALL_ROWS,
+            _ => self.tile().0,
         }
     }
 
@@ -143,11 +164,24 @@ impl Family {
 }
 
 impl Gemm {
-    /// Whether tall tiles would be seven eighths full, and their rows of one product alone.
-    fn fills_tall_tiles(&self) -> bool {
-        let full = |size: usize, tile| size.next_multiple_of(tile) - size <= size / 8;
-        let whole = self.products == 1 || self.rows.is_multiple_of(self.products * TALL_ROWS);
-        whole && full(self.rows, TALL_ROWS) && full(self.columns, TALL_COLUMNS)
+    /// The family of quads that read textures.
+    fn texel_family(&self, weights: DType, limits: &Limits) -> Family {
+        // Whether tiles are full but for such a part, and their rows of one product alone.
+        let fills = |family: Family, part: usize| {
+            let (rows, columns, _) = family.tile();
+            let full = |size: usize, tile| size.next_multiple_of(tile) - size <= size / part;
+            let whole = self.products == 1 || self.rows.is_multiple_of(self.products * rows);
+            whole && full(self.rows, rows) && full(self.columns, columns)
+        };
+        let [of_quants, rows] = OCTET_ROWS;
+        let octet = Family::Octet(if matches!(weights, DType::Quants(_)) { of_quants } else { rows });
+        if limits.octets && fills(octet, 4) {
+            octet
+        } else if fills(Family::Tall, 8) {
+            Family::Tall
+        } else {
+            Family::Quad
+        }
     }
 
     /// A dispatch of `shader`, with the words of its own after those of the product. `bindings` are in the order of the shader,
@@ -177,7 +211,8 @@ impl Gemm {
             && family == Family::Quad
             && flops >= limits.texel_flops
             && read_as_texels(&mut bindings, &[self.channels, self.stride]);
-        let family = if texels && self.fills_tall_tiles() { Family::Tall } else { family };
+        let weights = bindings.get(1).map_or(DType::F32, |weight| weight.tensor.dtype());
+        let family = if texels { self.texel_family(weights, limits) } else { family };
         let tall = (family == Family::Tall).then_some("TALL");
         let halves = in_halves(shader, family, vectors, limits).then_some("HALVES");
         let vectors = vectors.then_some("VEC4");

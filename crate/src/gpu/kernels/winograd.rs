@@ -4,7 +4,7 @@
 //! sum over them is the product's own.
 
 use super::conv::Walk;
-use super::gemm::{Combination, Family, Gemm, TALL_ROWS, aligned, expect_aligned, format_flag, unused};
+use super::gemm::{Combination, Family, Gemm, aligned, expect_aligned, format_flag, unused};
 use super::*;
 use crate::ops::{Activation, Conv};
 
@@ -96,11 +96,9 @@ impl<'a> Transforms<'a> {
         }
         expect_aligned(OP, "first element of the weight", &op.weight.matrix)?;
         let family = Family::choose(POINTS * block_rows * block_width, columns, limits);
-        let tile = match family {
-            // Where it costs little, so that a dispatch may have either.
-            Family::Quad if block_rows * block_width >= 8 * TALL_ROWS => TALL_ROWS,
-            _ => family.tile().0,
-        };
+        // Where it costs little, so that a dispatch may have either.
+        let whole = family.whole_rows(limits);
+        let tile = if block_rows * block_width >= 8 * whole { whole } else { family.tile().0 };
         let room = most_elements(limits).min(SLAB_BYTES / 4) / (POINTS * depth.max(columns));
         let blocks = (room - room % tile).min(family.dispatch_rows(row_flops(depth, columns), limits));
         let walk = Walk { height: frame_height, kernel_height, options: op.options };

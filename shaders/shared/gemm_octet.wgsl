@@ -1,0 +1,120 @@
+// Formula: as gemm.wgsl, 40 x 64 results eight neighbouring invocations that broadcast to each other what they load of
+//   a: each has all rows of eight columns. 13 loads for 1,280 products. Of quantised weights 32 x 64: the loop over k is
+//   written out by compilers, and has to fit into a core's 32 KB of instructions with what widens them.
+// Layouts: as gemm_quad.wgsl, with storage textures. Invocations of a workgroup are one subgroup, in its order
+//   (octet_probe.wgsl).
+// Grid: one workgroup for a block, down the columns of blocks, folded.
+// Workgroup: no memory.
+
+//#include "shared/gemm.wgsl"
+
+//#if QUANT8|QUANT4
+const ROWS = 32u;
+//#else
+const ROWS = 40u;
+//#endif
+
+// Of eight rows, by row; of four columns and, from the eighth on, of four others 32 further on.
+alias Sums = array<vec4<f32>, 16>;
+
+// acc + b a.
+fn multiply_add(b: mat4x4<f32>, a: vec4<f32>, acc: vec4<f32>) -> vec4<f32> {
+    return fma(b[3], a.wwww, fma(b[2], a.zzzz, fma(b[1], a.yyyy, fma(b[0], a.xxxx, acc))));
+}
+
+fn add_row(sums: ptr<function, Sums>, row: u32, a: vec4<f32>, left: mat4x4<f32>, right: mat4x4<f32>) {
+    (*sums)[row] = multiply_add(left, a, (*sums)[row]);
+    (*sums)[row + 8u] = multiply_add(right, a, (*sums)[row + 8u]);
+}
+
+// a is four k of the row of this invocation; left and right are the weights of its columns there.
+fn add_rows(sums: ptr<function, Sums>, a: vec4<f32>, left: mat4x4<f32>, right: mat4x4<f32>) {
+    add_row(sums, 0u, subgroupBroadcast(a, 0u), left, right);
+    add_row(sums, 1u, subgroupBroadcast(a, 1u), left, right);
+    add_row(sums, 2u, subgroupBroadcast(a, 2u), left, right);
+    add_row(sums, 3u, subgroupBroadcast(a, 3u), left, right);
+    add_row(sums, 4u, subgroupBroadcast(a, 4u), left, right);
+    add_row(sums, 5u, subgroupBroadcast(a, 5u), left, right);
+    add_row(sums, 6u, subgroupBroadcast(a, 6u), left, right);
+    add_row(sums, 7u, subgroupBroadcast(a, 7u), left, right);
+}
+
+@compute @workgroup_size(8)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let row_blocks = (params.gemm.rows + ROWS - 1u) / ROWS;
+    let block = workgroup_index(workgroup, grid);
+    // Blocks past the last are right of the last column, where nothing is stored.
+    let row = block % row_blocks * ROWS;
+    let j = block / row_blocks * 64u + thread * 4u;
+
+    let row0 = row_source(row + thread);
+    let row1 = row_source(row + 8u + thread);
+    let row2 = row_source(row + 16u + thread);
+    let row3 = row_source(row + 24u + thread);
+    var sums0 = Sums();
+    var sums1 = Sums();
+    var sums2 = Sums();
+    var sums3 = Sums();
+    //#if !QUANT8|QUANT4
+    let row4 = row_source(row + 32u + thread);
+    var sums4 = Sums();
+    //#endif
+    let first_k = weight_start(row);
+    let vectors = tap_vectors();
+    //#if QUANT8|QUANT4
+    // Sixteen k, which are of one group, and of one texel.
+    let span = 4u;
+    //#else
+    let span = vectors;
+    //#endif
+    for (var tap = 0u; tap < params.gemm.taps; tap++) {
+        let source0 = tap_source(row0, tap);
+        let source1 = tap_source(row1, tap);
+        let source2 = tap_source(row2, tap);
+        let source3 = tap_source(row3, tap);
+        //#if !QUANT8|QUANT4
+        let source4 = tap_source(row4, tap);
+        //#endif
+        for (var first = 0u; first < vectors; first += span) {
+            //#if QUANT8|QUANT4
+            let elements0 = elements(first * 4u, j);
+            let scales0 = widen_groups(load_groups(elements0));
+            let packs0 = load_packs(elements0);
+            let elements1 = elements(first * 4u, j + 32u);
+            let scales1 = widen_groups(load_groups(elements1));
+            let packs1 = load_packs(elements1);
+            //#endif
+            for (var vector = first; vector < min(first + span, vectors); vector++) {
+                let k = first_k + (tap * vectors + vector) * 4u;
+                //#if QUANT8|QUANT4
+                let left = widen_quants(pack_quants(packs0, k), scales0, k);
+                let right = widen_quants(pack_quants(packs1, k), scales1, k);
+                //#else
+                let left = load_b4(k, j);
+                let right = load_b4(k, j + 32u);
+                //#endif
+                add_rows(&sums0, load_tap(source0, vector), left, right);
+                add_rows(&sums1, load_tap(source1, vector), left, right);
+                add_rows(&sums2, load_tap(source2, vector), left, right);
+                add_rows(&sums3, load_tap(source3, vector), left, right);
+                //#if !QUANT8|QUANT4
+                add_rows(&sums4, load_tap(source4, vector), left, right);
+                //#endif
+            }
+        }
+    }
+
+    // One call, because a compiler inlines it. Copied, because what is indexed by a variable is not in registers.
+    //#if QUANT8|QUANT4
+    var sums = array<Sums, 4>(sums0, sums1, sums2, sums3);
+    //#else
+    var sums = array<Sums, 5>(sums0, sums1, sums2, sums3, sums4);
+    //#endif
+    for (var i = 0u; i < 2u * ROWS; i++) {
+        store(row + i / 16u * 8u + i % 8u, j + i / 8u % 2u * 32u, sums[i / 16u][i % 16u]);
+    }
+}
