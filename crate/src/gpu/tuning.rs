@@ -174,16 +174,20 @@ impl Gpu {
         let left: Vec<f32> = (0..ROWS * DEPTH).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
         let right: Vec<f32> = (0..DEPTH * COLUMNS).map(|i| (i * 5 % 13) as f32 - 6.0).collect();
         let [x, matrix] = [[ROWS, DEPTH], [DEPTH, COLUMNS]].map(|shape| Tensor::resident(DType::F32, &shape));
-        self.upload(&x, bytemuck::cast_slice(&left))?;
-        self.upload(&matrix, bytemuck::cast_slice(&right))?;
-        let mut rec = Recorder::new();
-        let weight = LinearWeight { matrix: matrix.clone(), columns: COLUMNS };
-        let y = rec.linear(&x, &weight, None, Activation::None, Combine::None)?;
         let out = Tensor::resident(DType::F32, &[ROWS, COLUMNS]);
-        rec.copy(&y, &out)?;
-        self.run_whole(&self.prepare(&rec.finish())?).await?;
-        let found = self.read(&out).await?;
+        let outcome = async {
+            self.upload(&x, bytemuck::cast_slice(&left))?;
+            self.upload(&matrix, bytemuck::cast_slice(&right))?;
+            let mut rec = Recorder::new();
+            let weight = LinearWeight { matrix: matrix.clone(), columns: COLUMNS };
+            let y = rec.linear(&x, &weight, None, Activation::None, Combine::None)?;
+            rec.copy(&y, &out)?;
+            self.run_whole(&self.prepare(&rec.finish())?).await?;
+            self.read(&out).await
+        };
+        let found = outcome.await;
         [&x, &matrix, &out].into_iter().for_each(|tensor| self.release(tensor));
+        let found = found?;
         let product = |row: usize, column: usize| -> f32 {
             (0..DEPTH).map(|k| left[row * DEPTH + k] * right[k * COLUMNS + column]).sum()
         };

@@ -13,10 +13,14 @@ const SKINNY_ROWS: usize = 4;
 const TALL_ROWS: usize = 32;
 const TALL_COLUMNS: usize = 64;
 
-/// Of an octet's tile, with quantised weights and with others; and what is whole tiles of both, and half of it of the others and of quads.
-const OCTET_ROWS: [usize; 2] = [32, 40];
+/// Of an octet's tile; of quantised weights it has fewer rows.
+const OCTET_ROWS: usize = 40;
+const OCTET_ROWS_OF_QUANTS: usize = 32;
 const OCTET_COLUMNS: usize = 64;
-const OCTETS_ROWS: usize = 160;
+
+/// Rows that are whole tiles of quads and of octets; without quantised weights, and with them.
+const WHOLE_ROWS: usize = 80;
+const WHOLE_ROWS_OF_ALL: usize = 160;
 
 /// How many times as wide as a matrix a tile is not to be; the widest tiles count as those of 64.
 const NARROW: usize = 4;
@@ -40,7 +44,7 @@ pub(super) enum Family {
     Quad,
     /// 32 x 64 results four invocations, from textures: a dispatch of quads that is large enough.
     Tall,
-    /// 40 x 64 results eight invocations that broadcast values, from textures; so many rows.
+    /// So many rows by 64 columns of results eight invocations that broadcast values, from textures.
     Octet(usize),
     /// 1 x 4 results an invocation, without barriers.
     Skinny,
@@ -127,7 +131,7 @@ impl Family {
     pub(super) fn dispatch_rows(self, flops: u64, limits: &Limits) -> usize {
         let rows = limits.dispatch_rows(flops);
         let tile = match self {
-            Self::Quad if limits.octets && rows >= OCTETS_ROWS => OCTETS_ROWS,
+            Self::Quad if limits.octets && rows >= WHOLE_ROWS_OF_ALL => WHOLE_ROWS_OF_ALL,
             _ => self.tile().0,
         };
         (rows - rows % tile).max(tile)
@@ -151,7 +155,7 @@ impl Family {
     /// Rows that are whole tiles of f32 weights, whether a dispatch is large enough for larger ones or not.
     pub(super) fn whole_rows(self, limits: &Limits) -> usize {
         match self {
-            Self::Quad if limits.octets => OCTETS_ROWS / 2,
+            Self::Quad if limits.octets => WHOLE_ROWS,
             Self::Quad => TALL_ROWS,
             _ => self.tile().0,
         }
@@ -173,8 +177,10 @@ impl Gemm {
             let whole = self.products == 1 || self.rows.is_multiple_of(self.products * rows);
             whole && full(self.rows, rows) && full(self.columns, columns)
         };
-        let [of_quants, rows] = OCTET_ROWS;
-        let octet = Family::Octet(if matches!(weights, DType::Quants(_)) { of_quants } else { rows });
+        let octet = Family::Octet(match weights {
+            DType::Quants(_) => OCTET_ROWS_OF_QUANTS,
+            _ => OCTET_ROWS,
+        });
         if limits.octets && fills(octet, 4) {
             octet
         } else if fills(Family::Tall, 8) {
