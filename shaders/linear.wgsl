@@ -5,7 +5,8 @@
 //   the scale-shift table; embedding [timesteps, embedding_width] from the first timestep of the slab. Slabs of whole
 //   rows of x, combined and out. Unused tensors are x.
 // Grid: as TILED, WIDE, SMALL (shared/gemm_tiled.wgsl), DIRECT (gemm_direct.wgsl), QUAD (gemm_quad.wgsl,
-//   TALL gemm_tall.wgsl), OCTET (gemm_octet.wgsl), SKINNY (gemm_skinny.wgsl), BYTES (gemm_bytes.wgsl), MATRIX8, MATRIX16 (gemm_matrix.wgsl).
+//   TALL gemm_tall.wgsl), OCTET (gemm_octet.wgsl), SKINNY (gemm_skinny.wgsl), BYTES (gemm_bytes.wgsl), MATRIX8 and
+//   MATRIX16 (gemm_matrix.wgsl).
 // Workgroup: as the family.
 //#if HALVES|MATRIX8|MATRIX16
 enable f16;

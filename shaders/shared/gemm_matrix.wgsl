@@ -1,7 +1,7 @@
 // Formula: as gemm.wgsl, by matrix units: products in f16 with f32 sums, in fragments of 16 x 16, or with MATRIX8 of
-//   8 x 8. A tile is 8 x 8 fragments, of which each of eight subgroups has 4 x 2; where a workgroup has fewer, they take
-//   turns, and where it has more, the others only load. What the next step needs is read while this one is multiplied,
-//   as in gemm_tiled.wgsl.
+//   8 x 8. A tile is 8 x 8 fragments, of which each of eight subgroups has 4 x 2; where a workgroup has fewer, they
+//   take turns, and where it has more, the others only load. What the next step needs is read while this one is
+//   multiplied, as in gemm_tiled.wgsl.
 // Layouts: a as in gemm_tiled.wgsl. Tiles have two vectors more a row than they need, so that the rows of a fragment
 //   are in different banks.
 // Grid: ceil(rows / ROWS) * ceil(columns / ROWS) workgroups, columns innermost, folded.
@@ -189,8 +189,8 @@ fn main(
             }
         }
 
-        // A fragment of each part at a time, because which invocation has what of it is the device's own affair. Fragments
-        // have names, because they are in registers, which have no index.
+        // A fragment of each part at a time, because which invocation has what of it is the device's own affair.
+        // Fragments have names, because they are in registers, which have no index.
         for (var i = 0u; i < 8u; i++) {
             if has_part {
                 let at = part * FRAGMENT * FRAGMENT_VECTORS;

@@ -1,6 +1,6 @@
 // Formula: as gemm.wgsl, 40 x 64 results eight neighbouring invocations that broadcast to each other what they load of
-//   a: each has all rows of eight columns. 13 loads for 1,280 products. Of quantised weights 32 x 64: the loop over k is
-//   written out by compilers, and has to fit into a core's 32 KB of instructions with what widens them.
+//   a: each has all rows of eight columns. 13 loads for 1,280 products. Of quantised weights 32 x 64: the code of a
+//   turn, with what widens them, has to fit into a core's 32 KB of instructions.
 // Layouts: as gemm_quad.wgsl, with storage textures. Invocations of a workgroup are one subgroup, in its order
 //   (octet_probe.wgsl).
 // Grid: one workgroup for a block, down the columns of blocks, folded.
