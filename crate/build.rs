@@ -34,16 +34,16 @@ enum Access {
     Write,
     Numbers,
     Words,
-    Stored(Format),
+    Stored(Texel),
 }
 
 /// As the crate's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Format {
-    Rgba32Float,
-    Rgba16Float,
-    Rgba16Uint,
-    Rgba32Uint,
+enum Texel {
+    Floats,
+    Halves,
+    Words16,
+    Words32,
 }
 
 fn main() {
@@ -100,7 +100,7 @@ fn table(shaders: &Path) -> Result<String, Vec<String>> {
         return Err(faults);
     }
     let mut text =
-        String::from("use Access::*;\nuse Format::*;\n\npub(super) static SOURCES: &[(&str, &str)] = &[\n");
+        String::from("use Access::*;\nuse Texel::*;\n\npub(super) static SOURCES: &[(&str, &str)] = &[\n");
     for (name, _) in &sources {
         let path = format!("\"/../shaders/{name}\"");
         let _ =
@@ -230,10 +230,10 @@ fn reflect<'a>(
                         dim: naga::ImageDimension::D2,
                         arrayed: false,
                     } => Access::Stored(match format {
-                        naga::StorageFormat::Rgba32Float => Format::Rgba32Float,
-                        naga::StorageFormat::Rgba16Float => Format::Rgba16Float,
-                        naga::StorageFormat::Rgba16Uint => Format::Rgba16Uint,
-                        naga::StorageFormat::Rgba32Uint => Format::Rgba32Uint,
+                        naga::StorageFormat::Rgba32Float => Texel::Floats,
+                        naga::StorageFormat::Rgba16Float => Texel::Halves,
+                        naga::StorageFormat::Rgba16Uint => Texel::Words16,
+                        naga::StorageFormat::Rgba32Uint => Texel::Words32,
                         _ => return Err(fault("storage textures are of the formats that tensors have")),
                     }),
                     _ => return Err(fault("textures are of two dimensions, of f32 or u32")),

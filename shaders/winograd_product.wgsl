@@ -13,13 +13,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-//#if TEXELS
-//#if OCTET
-@group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>;
-//#else
-@group(0) @binding(1) var x: texture_2d<f32>;
-//#endif
-//#else
+//#if !TEXELS
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 //#endif
 
@@ -48,24 +42,12 @@ fn weight_start(row: u32) -> u32 {
     return row / params.blocks * params.gemm.channels;
 }
 
-// First vector of a row of V; rows past the last are the last, and are not stored.
 //#if TEXELS
-alias Source = vec2<u32>;
-
-fn row_source(row: u32) -> Source {
-    return texel_row(1u, min(row, params.gemm.rows - 1u), params.gemm.channels / 4u);
-}
-
-fn load_tap(source: Source, vector: u32) -> vec4<f32> {
-    //#if OCTET
-    return textureLoad(x, source + vec2<u32>(vector, 0u));
-    //#else
-    return textureLoad(x, source + vec2<u32>(vector, 0u), 0);
-    //#endif
-}
+//#include "shared/texel_rows.wgsl"
 //#else
 alias Source = u32;
 
+// First vector of a row of V; rows past the last are the last, and are not stored.
 fn row_source(row: u32) -> Source {
     return (base(1u) + min(row, params.gemm.rows - 1u) * params.gemm.channels) / 4u;
 }

@@ -7,15 +7,17 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod compare;
+mod harness;
 mod models;
 
 use std::path::{Path, PathBuf};
 
 use compare::{relative, worst};
+use harness::{matrix_units, with_tiles};
 use kinetoscope::CancelFlag;
 use kinetoscope::config::Solver;
 use kinetoscope::executor::DeviceChoice;
-use kinetoscope::gpu::{Gpu, GpuOptions, Tiles};
+use kinetoscope::gpu::{GpuOptions, Tiles};
 use kinetoscope::pipeline::{Edit, Footage, GenerateOptions, Given, Mask};
 use models::{executor, load};
 use pollster::block_on;
@@ -231,23 +233,13 @@ modes! {
 
 /// Products in f16 wherever they can be.
 fn halves() -> GpuOptions {
-    let tiles = Tiles { wide: false, few: 96, halves: true, bytes: false, fragment: None };
-    GpuOptions { barrier_free: Some(false), tiles: Some(tiles), ..GpuOptions::default() }
-}
-
-/// The same by matrix units, whatever the adapter has of them.
-fn matrix_units() -> GpuOptions {
-    let fragment = block_on(Gpu::create(&GpuOptions::default())).unwrap().info().fragment;
-    assert!(fragment.is_some(), "the adapter has no matrix units: these tests need one that has");
-    let tiles = Tiles { wide: false, few: 0, halves: false, bytes: false, fragment };
-    GpuOptions { barrier_free: Some(false), tiles: Some(tiles), ..GpuOptions::default() }
+    with_tiles(Tiles { wide: false, few: 96, halves: true, bytes: false, fragment: None })
 }
 
 /// The shipped model's weights are quantised.
 #[test]
 fn small_in_bytes() {
-    let tiles = Tiles { wide: false, few: 0, halves: false, bytes: true, fragment: None };
-    let gpu = GpuOptions { barrier_free: Some(false), tiles: Some(tiles), ..GpuOptions::default() };
+    let gpu = with_tiles(Tiles { wide: false, few: 0, halves: false, bytes: true, fragment: None });
     run("small", DeviceChoice::WebGpu, &gpu, 2e-2, 12.0);
 }
 

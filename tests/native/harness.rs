@@ -60,7 +60,8 @@ fn devices(max_binding: u64, max_dispatch_flops: u64) -> Vec<Named> {
 /// A device with a name.
 pub type Named = (&'static str, Executor);
 
-fn with_tiles(tiles: Tiles) -> GpuOptions {
+/// Options of a device with barriers and these tiles.
+pub fn with_tiles(tiles: Tiles) -> GpuOptions {
     GpuOptions { barrier_free: Some(false), tiles: Some(tiles), ..GpuOptions::default() }
 }
 
@@ -82,11 +83,16 @@ pub fn in_bytes(max_dispatch_flops: u64) -> Vec<Named> {
     vec![("in bytes", gpu(&whole).into()), ("in bytes, split", gpu(&split).into())]
 }
 
-/// Devices that multiply by matrix units, one of which has to split everything.
-pub fn by_matrix_units(max_dispatch_flops: u64) -> Vec<Named> {
+/// Options of a device that multiplies by matrix units, whatever the adapter has of them; it has to have some.
+pub fn matrix_units() -> GpuOptions {
     let fragment = gpu(&GpuOptions::default()).info().fragment;
     assert!(fragment.is_some(), "the adapter has no matrix units: these tests need one that has");
-    let whole = with_tiles(Tiles { wide: false, few: 0, halves: false, bytes: false, fragment });
+    with_tiles(Tiles { wide: false, few: 0, halves: false, bytes: false, fragment })
+}
+
+/// Devices that multiply by matrix units, one of which has to split everything.
+pub fn by_matrix_units(max_dispatch_flops: u64) -> Vec<Named> {
+    let whole = matrix_units();
     let split = GpuOptions { max_dispatch_flops: Some(max_dispatch_flops), ..whole.clone() };
     vec![("by matrix units", gpu(&whole).into()), ("by matrix units, split", gpu(&split).into())]
 }

@@ -9,7 +9,7 @@ use super::dispatch::{Dispatch, Kernel};
 use super::kernels::lower;
 use super::memory::Allocation;
 use super::plan::{Plan, uniform_slot};
-use super::shaders::{self, Access, Format};
+use super::shaders::{self, Access};
 use super::texels::{self, Fill, Slot, Source, Texture};
 use crate::recording::Recording;
 use crate::tensor::{Lifetime, Tensor};
@@ -319,14 +319,9 @@ impl Gpu {
                 Access::Write => buffer(wgpu::BufferBindingType::Storage { read_only: false }, 0),
                 Access::Numbers => texture(wgpu::TextureSampleType::Float { filterable: false }),
                 Access::Words => texture(wgpu::TextureSampleType::Uint),
-                Access::Stored(format) => wgpu::BindingType::StorageTexture {
+                Access::Stored(texel) => wgpu::BindingType::StorageTexture {
                     access: wgpu::StorageTextureAccess::ReadOnly,
-                    format: match format {
-                        Format::Rgba32Float => wgpu::TextureFormat::Rgba32Float,
-                        Format::Rgba16Float => wgpu::TextureFormat::Rgba16Float,
-                        Format::Rgba16Uint => wgpu::TextureFormat::Rgba16Uint,
-                        Format::Rgba32Uint => wgpu::TextureFormat::Rgba32Uint,
-                    },
+                    format: texel.format(),
                     view_dimension: wgpu::TextureViewDimension::D2,
                 },
             };

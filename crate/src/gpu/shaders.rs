@@ -2,6 +2,7 @@
 
 use super::dispatch::Kernel;
 use super::preprocess;
+use super::texels::Texel;
 use crate::{Error, Result};
 
 include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
@@ -35,20 +36,7 @@ pub enum Access {
     /// A texture of words.
     Words,
     /// A storage texture that it reads, which lavapipe is faster with.
-    Stored(Format),
-}
-
-/// Of a storage texture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Four f32.
-    Rgba32Float,
-    /// Four f16.
-    Rgba16Float,
-    /// Four words of 16 bits.
-    Rgba16Uint,
-    /// Four words of 32 bits.
-    Rgba32Uint,
+    Stored(Texel),
 }
 
 impl Access {

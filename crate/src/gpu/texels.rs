@@ -27,7 +27,7 @@ pub struct Slot {
 
 /// What a texel holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Texel {
+pub enum Texel {
     /// Four numbers of 32 bits.
     Floats,
     /// Four numbers of 16 bits, which the device widens.
@@ -83,7 +83,7 @@ impl Texel {
         }
     }
 
-    fn format(self) -> wgpu::TextureFormat {
+    pub(super) fn format(self) -> wgpu::TextureFormat {
         match self {
             Self::Floats => wgpu::TextureFormat::Rgba32Float,
             Self::Halves => wgpu::TextureFormat::Rgba16Float,
