@@ -28,9 +28,15 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 //#if TEXELS
+//#if STORED
+@group(0) @binding(1) var q: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var k: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(3) var v: texture_storage_2d<rgba32float, read>;
+//#else
 @group(0) @binding(1) var q: texture_2d<f32>;
 @group(0) @binding(2) var k: texture_2d<f32>;
 @group(0) @binding(3) var v: texture_2d<f32>;
+//#endif
 //#else
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;

@@ -3,8 +3,9 @@
 //   registers, and 16 keys cost as many loads as an 8 x 8 tile of a matrix product. With QUAD four neighbours work on
 //   16 queries of a head, and each loads four of the 16 keys for all: a software adapter reads storage lane by lane,
 //   which costs more than the arithmetic. With LONG too they take 32 keys at a time: queries and sums are read half as
-//   often. With TEXELS q, k and v are textures, and the sums an array of the invocation: with out they would be most of
-//   the time. What is only done sometimes is a loop of one turn or none: both sides of a branch would be run.
+//   often. With TEXELS q, k and v are textures, with STORED storage textures, and the sums an array of the invocation:
+//   with out they would be most of the time. What is only done sometimes is a loop of one turn or none: both sides of a
+//   branch would be run.
 // Layouts: as attention.wgsl. With QUAD invocations 4 i to 4 i + 3 of a workgroup are a quad (quad_probe.wgsl).
 // Grid: one workgroup for 8 blocks of four queries (QUAD: 2 of 16), queries innermost, folded.
 // Workgroup: no memory.
@@ -28,15 +29,27 @@ fn query_place(head: u32, query: u32) -> Row {
 }
 
 fn load_query(row: Row, c: u32) -> vec4<f32> {
+    //#if STORED
+    return textureLoad(q, row + vec2<u32>(c, 0u));
+    //#else
     return textureLoad(q, row + vec2<u32>(c, 0u), 0);
+    //#endif
 }
 
 fn load_key(row: Row, c: u32) -> vec4<f32> {
+    //#if STORED
+    return textureLoad(k, row + vec2<u32>(c, 0u));
+    //#else
     return textureLoad(k, row + vec2<u32>(c, 0u), 0);
+    //#endif
 }
 
 fn load_value(row: Row, c: u32) -> vec4<f32> {
+    //#if STORED
+    return textureLoad(v, row + vec2<u32>(c, 0u));
+    //#else
     return textureLoad(v, row + vec2<u32>(c, 0u), 0);
+    //#endif
 }
 //#else
 

@@ -170,7 +170,7 @@ fn pack_word(pack: vec4<u32>, i: u32) -> u32 {
 
 // What load_quants reads at k, which is in these texels.
 fn pack_quants(packs: Packs, k: u32) -> vec4<u32> {
-    let i = min(k, params.gemm.weight_rows - 4u) / 4u % 4u;
+    let i = k / 4u % 4u;
     return vec4<u32>(
         pack_word(packs[0], i), pack_word(packs[1], i), pack_word(packs[2], i), pack_word(packs[3], i),
     );
@@ -247,7 +247,11 @@ fn widen_word(word: u32, shift: u32) -> vec4<f32> {
 // What load_quants read at k, a column of the matrix a k.
 fn widen_quants(words: vec4<u32>, scales: Scales, k: u32) -> mat4x4<f32> {
     // Rows are whole blocks of 32, so that which half a k is in does not depend on the column.
+    //#if TEXELS
+    let shift = 4u - k / 16u % 2u * 4u;
+    //#else
     let shift = 4u - min(k, params.gemm.weight_rows - 4u) / 16u % 2u * 4u;
+    //#endif
     let quants = transpose(
         mat4x4<f32>(
             widen_word(words.x, shift),

@@ -1,6 +1,6 @@
-// Formula: as gemm.wgsl, 40 x 64 results eight neighbouring invocations that broadcast to each other what they load of
-//   a: each has all rows of eight columns. 13 loads for 1,280 products. Of quantised weights 32 x 64: the code of a
-//   turn, with what widens them, has to fit into a core's 32 KB of instructions.
+// Formula: as gemm.wgsl, 32 x 64 results eight neighbouring invocations that broadcast to each other what they load of
+//   a: each has all rows of eight columns. 12 loads for 1,024 products. With 40 rows there were fewer, but the code of
+//   a turn would not fit into a core's 32 KB of instructions.
 // Layouts: as gemm_quad.wgsl, with storage textures. Invocations of a workgroup are one subgroup, in its order
 //   (octet_probe.wgsl).
 // Grid: one workgroup for a block, down the columns of blocks, folded.
@@ -8,11 +8,7 @@
 
 //#include "shared/gemm.wgsl"
 
-//#if QUANT8|QUANT4
 const ROWS = 32u;
-//#else
-const ROWS = 40u;
-//#endif
 
 // Of eight rows, by row; of four columns and, from the eighth on, of four others 32 further on.
 alias Sums = array<vec4<f32>, 16>;
@@ -39,6 +35,30 @@ fn add_rows(sums: ptr<function, Sums>, a: vec4<f32>, left: mat4x4<f32>, right: m
     add_row(sums, 7u, subgroupBroadcast(a, 7u), left, right);
 }
 
+//#if !QUANT8|QUANT4
+// Of the weight's texture, read once: lavapipe reads a uniform anew where it is named, invocation by invocation.
+struct Rows {
+    // Texels of a row of the weight, and its rows in one of the texture, as a power of two.
+    vectors: u32,
+    shift: u32,
+}
+
+fn load_row(rows: Rows, k: u32, column: u32) -> vec4<f32> {
+    let x = (k & ((1u << rows.shift) - 1u)) * rows.vectors + column;
+    return widen(textureLoad(weight, vec2<u32>(x, k >> rows.shift)));
+}
+
+// The weights of the four columns of a texel at the four k from k on, a column of the matrix a k.
+fn load_rows(rows: Rows, k: u32, column: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        load_row(rows, k, column),
+        load_row(rows, k + 1u, column),
+        load_row(rows, k + 2u, column),
+        load_row(rows, k + 3u, column),
+    );
+}
+//#endif
+
 @compute @workgroup_size(8)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -59,26 +79,27 @@ fn main(
     var sums1 = Sums();
     var sums2 = Sums();
     var sums3 = Sums();
-    //#if !QUANT8|QUANT4
-    let row4 = row_source(row + 32u + thread);
-    var sums4 = Sums();
-    //#endif
     let first_k = weight_start(row);
     let vectors = tap_vectors();
-    //#if QUANT8|QUANT4
-    // Sixteen k, which are of one group, and of one texel.
+    //#if QUANT4
+    // 32 k, which are of one group, and of one texel.
+    let span = 8u;
+    //#endif
+    //#if QUANT8
+    // 16 k, as well.
     let span = 4u;
-    //#else
+    //#endif
+    //#if !QUANT8|QUANT4
     let span = vectors;
+    let rows = Rows(params.gemm.stride / 4u, base(2u));
+    let column0 = min(j / 4u, rows.vectors - 1u);
+    let column1 = min(j / 4u + 8u, rows.vectors - 1u);
     //#endif
     for (var tap = 0u; tap < params.gemm.taps; tap++) {
         let source0 = tap_source(row0, tap);
         let source1 = tap_source(row1, tap);
         let source2 = tap_source(row2, tap);
         let source3 = tap_source(row3, tap);
-        //#if !QUANT8|QUANT4
-        let source4 = tap_source(row4, tap);
-        //#endif
         for (var first = 0u; first < vectors; first += span) {
             //#if QUANT8|QUANT4
             let elements0 = elements(first * 4u, j);
@@ -94,16 +115,13 @@ fn main(
                 let left = widen_quants(pack_quants(packs0, k), scales0, k);
                 let right = widen_quants(pack_quants(packs1, k), scales1, k);
                 //#else
-                let left = load_b4(k, j);
-                let right = load_b4(k, j + 32u);
+                let left = load_rows(rows, k, column0);
+                let right = load_rows(rows, k, column1);
                 //#endif
                 add_rows(&sums0, load_tap(source0, vector), left, right);
                 add_rows(&sums1, load_tap(source1, vector), left, right);
                 add_rows(&sums2, load_tap(source2, vector), left, right);
                 add_rows(&sums3, load_tap(source3, vector), left, right);
-                //#if !QUANT8|QUANT4
-                add_rows(&sums4, load_tap(source4, vector), left, right);
-                //#endif
             }
         }
     }
@@ -112,7 +130,11 @@ fn main(
     //#if QUANT8|QUANT4
     var sums = array<Sums, 4>(sums0, sums1, sums2, sums3);
     //#else
-    var sums = array<Sums, 5>(sums0, sums1, sums2, sums3, sums4);
+    // In a loop of one turn: lavapipe would keep all sums as pairs of 512 bits from the start, in twice the memory.
+    var sums: array<Sums, 4>;
+    for (var once = 0u; once < min(params.gemm.rows, 1u); once++) {
+        sums = array<Sums, 4>(sums0, sums1, sums2, sums3);
+    }
     //#endif
     for (var i = 0u; i < 2u * ROWS; i++) {
         store(row + i / 16u * 8u + i % 8u, j + i / 8u % 2u * 32u, sums[i / 16u][i % 16u]);

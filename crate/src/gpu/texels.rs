@@ -17,11 +17,15 @@ const MOST: u64 = 8192;
 /// What the rows of a copy are a multiple of in bytes.
 const PITCH: u64 = 256;
 
+/// Bytes of a line of a processor's cache.
+const LINE: u64 = 64;
+
 /// What a texture is made for: the nth of its kind in a dispatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Slot {
     texel: Texel,
-    width: u64,
+    /// Texels of a row.
+    pitch: u64,
     nth: usize,
 }
 
@@ -44,7 +48,7 @@ pub(super) struct Source {
     start: u64,
     bytes: u64,
     texel: Texel,
-    /// Texels of a row of the texture.
+    /// Texels of a row of the texture that hold something.
     width: u64,
     /// Rows of the tensor beside each other in a row of the texture, as a power of two.
     pub(super) shift: u32,
@@ -124,6 +128,14 @@ impl Source {
     fn rows(&self) -> u64 {
         self.bytes.div_ceil(self.width * self.texel.bytes())
     }
+
+    /// Texels from one row of the texture to the next: an odd number of [`LINE`]s where it can be, because neighbouring
+    /// rows are read together, which with rows of 4 KiB would all be in one set of the cache.
+    fn pitch(&self) -> u64 {
+        let line = LINE / self.texel.bytes();
+        let padded = (self.width.div_ceil(line) | 1) * line;
+        if padded <= MOST { padded } else { self.width }
+    }
 }
 
 /// The slot of each binding that is read as a texture, with the bytes that it needs.
@@ -131,21 +143,21 @@ pub(super) fn slots(bindings: &[Binding]) -> impl Iterator<Item = (Slot, u64)> {
     let sources: Vec<_> = bindings.iter().filter_map(Binding::source).collect();
     (0..sources.len()).filter_map(move |index| {
         let source = sources.get(index)?;
-        let (texel, width) = (source.texel, source.width);
-        let same = sources.iter().take(index).filter(|other| (other.texel, other.width) == (texel, width));
-        Some((Slot { texel, width, nth: same.count() }, source.rows() * width * texel.bytes()))
+        let (texel, pitch) = (source.texel, source.pitch());
+        let same = sources.iter().take(index).filter(|other| (other.texel, other.pitch()) == (texel, pitch));
+        Some((Slot { texel, pitch, nth: same.count() }, source.rows() * pitch * texel.bytes()))
     })
 }
 
 impl Gpu {
     /// A texture for a slot of so many bytes, whole rows.
     pub(super) fn texture(&self, slot: Slot, bytes: u64) -> Result<Texture> {
-        let rows = bytes / (slot.width * slot.texel.bytes());
+        let rows = bytes / (slot.pitch * slot.texel.bytes());
         let mut usage = wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST;
         usage.set(wgpu::TextureUsages::STORAGE_BINDING, self.limits.octets);
         let texture = self.device.create_texture(&wgpu::TextureDescriptor {
             label: None,
-            size: extent(slot.width, rows),
+            size: extent(slot.pitch, rows),
             mip_level_count: 1,
             sample_count: 1,
             dimension: wgpu::TextureDimension::D2,
@@ -227,6 +239,8 @@ mod tests {
             };
             let size = source.texel.bytes();
             prop_assert!(source.width <= MOST && source.rows() <= MOST && (source.width * size).is_multiple_of(PITCH));
+            let lines = source.pitch() * size / LINE;
+            prop_assert!((source.width..=MOST).contains(&source.pitch()) && (lines % 2 == 1 || source.width == MOST));
             let element = size / 4;
             for row in 0..rows {
                 let (x, y) = ((row & ((1 << source.shift) - 1)) * vectors, row >> source.shift);

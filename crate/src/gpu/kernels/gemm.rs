@@ -9,18 +9,9 @@ use crate::quants::Bits;
 /// Rows up to which a whole tile would be wasted.
 const SKINNY_ROWS: usize = 4;
 
-/// Of a tall tile.
-const TALL_ROWS: usize = 32;
-const TALL_COLUMNS: usize = 64;
-
-/// Of an octet's tile; of quantised weights it has fewer rows.
-const OCTET_ROWS: usize = 40;
-const OCTET_ROWS_OF_QUANTS: usize = 32;
-const OCTET_COLUMNS: usize = 64;
-
-/// Rows that are whole tiles of quads and of octets; without quantised weights, and with them.
-const WHOLE_ROWS: usize = 80;
-const WHOLE_ROWS_OF_ALL: usize = 160;
+/// Of a tile of those that read textures.
+const TEXEL_ROWS: usize = 32;
+const TEXEL_COLUMNS: usize = 64;
 
 /// How many times as wide as a matrix a tile is not to be; the widest tiles count as those of 64.
 const NARROW: usize = 4;
@@ -44,8 +35,8 @@ pub(super) enum Family {
     Quad,
     /// 32 x 64 results four invocations, from textures: a dispatch of quads that is large enough.
     Tall,
-    /// So many rows by 64 columns of results eight invocations that broadcast values, from textures.
-    Octet(usize),
+    /// 32 x 64 results eight invocations that broadcast values, from textures: the same on other devices.
+    Octet,
     /// 1 x 4 results an invocation, without barriers.
     Skinny,
 }
@@ -122,7 +113,7 @@ impl Family {
             Self::Matrix(Fragment::Sixteen) => "MATRIX16",
             Self::Direct => "DIRECT",
             Self::Quad | Self::Tall => "QUAD",
-            Self::Octet(_) => "OCTET",
+            Self::Octet => "OCTET",
             Self::Skinny => "SKINNY",
         }
     }
@@ -130,10 +121,7 @@ impl Family {
     /// Rows that one dispatch may take when a row costs `flops`: whole tiles.
     pub(super) fn dispatch_rows(self, flops: u64, limits: &Limits) -> usize {
         let rows = limits.dispatch_rows(flops);
-        let tile = match self {
-            Self::Quad if limits.octets && rows >= WHOLE_ROWS_OF_ALL => WHOLE_ROWS_OF_ALL,
-            _ => self.tile().0,
-        };
+        let tile = if rows >= self.whole_rows() { self.whole_rows() } else { self.tile().0 };
         (rows - rows % tile).max(tile)
     }
 
@@ -146,17 +134,16 @@ impl Family {
             Self::Matrix(fragment) => (8 * fragment.side(), 8 * fragment.side(), 1),
             Self::Direct => (8, 8, 32),
             Self::Quad => (16, 32, 8),
-            Self::Tall => (TALL_ROWS, TALL_COLUMNS, 2),
-            Self::Octet(rows) => (rows, OCTET_COLUMNS, 1),
+            Self::Tall => (TEXEL_ROWS, TEXEL_COLUMNS, 2),
+            Self::Octet => (TEXEL_ROWS, TEXEL_COLUMNS, 1),
             Self::Skinny => (1, 4, 64),
         }
     }
 
-    /// Rows that are whole tiles of f32 weights, whether a dispatch is large enough for larger ones or not.
-    pub(super) fn whole_rows(self, limits: &Limits) -> usize {
+    /// Rows that are whole tiles, whether a dispatch is large enough for larger ones or not.
+    pub(super) fn whole_rows(self) -> usize {
         match self {
-            Self::Quad if limits.octets => WHOLE_ROWS,
-            Self::Quad => TALL_ROWS,
+            Self::Quad => TEXEL_ROWS,
             _ => self.tile().0,
         }
     }
@@ -169,7 +156,7 @@ impl Family {
 
 impl Gemm {
     /// The family of quads that read textures.
-    fn texel_family(&self, weights: DType, limits: &Limits) -> Family {
+    fn texel_family(&self, limits: &Limits) -> Family {
         // Whether tiles are full but for such a part, and their rows of one product alone.
         let fills = |family: Family, part: usize| {
             let (rows, columns, _) = family.tile();
@@ -177,12 +164,8 @@ impl Gemm {
             let whole = self.products == 1 || self.rows.is_multiple_of(self.products * rows);
             whole && full(self.rows, rows) && full(self.columns, columns)
         };
-        let octet = Family::Octet(match weights {
-            DType::Quants(_) => OCTET_ROWS_OF_QUANTS,
-            _ => OCTET_ROWS,
-        });
-        if limits.octets && fills(octet, 4) {
-            octet
+        if limits.octets && fills(Family::Octet, 4) {
+            Family::Octet
         } else if fills(Family::Tall, 8) {
             Family::Tall
         } else {
@@ -217,8 +200,7 @@ impl Gemm {
             && family == Family::Quad
             && flops >= limits.texel_flops
             && read_as_texels(&mut bindings, &[self.channels, self.stride]);
-        let weights = bindings.get(1).map_or(DType::F32, |weight| weight.tensor.dtype());
-        let family = if texels { self.texel_family(weights, limits) } else { family };
+        let family = if texels { self.texel_family(limits) } else { family };
         let tall = (family == Family::Tall).then_some("TALL");
         let halves = in_halves(shader, family, vectors, limits).then_some("HALVES");
         let vectors = vectors.then_some("VEC4");

@@ -97,7 +97,7 @@ impl<'a> Transforms<'a> {
         expect_aligned(OP, "first element of the weight", &op.weight.matrix)?;
         let family = Family::choose(POINTS * block_rows * block_width, columns, limits);
         // Where it costs little, so that a dispatch may have either.
-        let whole = family.whole_rows(limits);
+        let whole = family.whole_rows();
         let tile = if block_rows * block_width >= 8 * whole { whole } else { family.tile().0 };
         let room = most_elements(limits).min(SLAB_BYTES / 4) / (POINTS * depth.max(columns));
         let blocks = (room - room % tile).min(family.dispatch_rows(row_flops(depth, columns), limits));
