@@ -35,7 +35,7 @@ pub(super) enum Family {
     Quad,
     /// 32 x 64 results four invocations, from textures: a dispatch of quads that is large enough.
     Tall,
-    /// 32 x 64 results eight invocations that broadcast values, from textures: the same on other devices.
+    /// The same of eight invocations that broadcast values, where the device has octets.
     Octet,
     /// 1 x 4 results an invocation, without barriers.
     Skinny,
