@@ -246,12 +246,9 @@ fn widen_word(word: u32, shift: u32) -> vec4<f32> {
 
 // What load_quants read at k, a column of the matrix a k.
 fn widen_quants(words: vec4<u32>, scales: Scales, k: u32) -> mat4x4<f32> {
-    // Rows are whole blocks of 32, so that which half a k is in does not depend on the column.
-    //#if TEXELS
+    // Rows are whole blocks of 32, so that which half a k is in does not depend on the column. Past the last k, where a
+    // is zero, it may be either.
     let shift = 4u - k / 16u % 2u * 4u;
-    //#else
-    let shift = 4u - min(k, params.gemm.weight_rows - 4u) / 16u % 2u * 4u;
-    //#endif
     let quants = transpose(
         mat4x4<f32>(
             widen_word(words.x, shift),

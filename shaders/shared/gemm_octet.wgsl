@@ -36,16 +36,14 @@ fn add_rows(sums: ptr<function, Sums>, a: vec4<f32>, left: mat4x4<f32>, right: m
 }
 
 //#if !QUANT8|QUANT4
-// Of the weight's texture, read once: lavapipe reads a uniform anew where it is named, invocation by invocation.
+// Of the weight's texture: texels of a row of the weight, and its rows in one of the texture, as a power of two.
 struct Rows {
-    // Texels of a row of the weight, and its rows in one of the texture, as a power of two.
     vectors: u32,
     shift: u32,
 }
 
 fn load_row(rows: Rows, k: u32, column: u32) -> vec4<f32> {
-    let x = (k & ((1u << rows.shift) - 1u)) * rows.vectors + column;
-    return widen(textureLoad(weight, vec2<u32>(x, k >> rows.shift)));
+    return widen(textureLoad(weight, shifted_row(rows.shift, k, rows.vectors) + vec2<u32>(column, 0u)));
 }
 
 // The weights of the four columns of a texel at the four k from k on, a column of the matrix a k.

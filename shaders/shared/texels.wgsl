@@ -7,7 +7,12 @@
 
 // The first texel of a row of `vectors` texels.
 fn texel_row(binding: u32, row: u32, vectors: u32) -> vec2<u32> {
-    let shift = base(binding);
+    return shifted_row(base(binding), row, vectors);
+}
+
+// The same where base(binding) is at hand: lavapipe reads a uniform anew wherever it is named, invocation by
+// invocation.
+fn shifted_row(shift: u32, row: u32, vectors: u32) -> vec2<u32> {
     return vec2<u32>((row & ((1u << shift) - 1u)) * vectors, row >> shift);
 }
 

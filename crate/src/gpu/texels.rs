@@ -15,7 +15,7 @@ const ROW: u64 = 4096;
 const MOST: u64 = 8192;
 
 /// What the rows of a copy into a texture are a multiple of, in bytes.
-const COPIED: u64 = wgpu::COPY_BYTES_PER_ROW_ALIGNMENT as u64;
+const COPY_ALIGNMENT: u64 = wgpu::COPY_BYTES_PER_ROW_ALIGNMENT as u64;
 
 /// Bytes of a line of a processor's cache.
 const LINE: u64 = 64;
@@ -110,7 +110,7 @@ impl Source {
             let whole =
                 row > 0 && row.is_multiple_of(4) && first.is_multiple_of(4) && count.is_multiple_of(row);
             let suits = |shift: &u32| {
-                ((row / 4 * size) << shift).is_multiple_of(COPIED) && (count / row) >> shift < MOST
+                ((row / 4 * size) << shift).is_multiple_of(COPY_ALIGNMENT) && (count / row) >> shift < MOST
             };
             let shift = whole.then(|| (0..MOST.ilog2()).find(suits)).flatten()?;
             let element = size / 4;
@@ -238,7 +238,7 @@ mod tests {
                 return Ok(());
             };
             let size = source.texel.bytes();
-            prop_assert!(source.width <= MOST && source.rows() <= MOST && (source.width * size).is_multiple_of(COPIED));
+            prop_assert!(source.width <= MOST && source.rows() <= MOST && (source.width * size).is_multiple_of(COPY_ALIGNMENT));
             let lines = source.pitch() * size / LINE;
             prop_assert!((source.width..=MOST).contains(&source.pitch()) && (lines % 2 == 1 || source.width == MOST));
             let element = size / 4;

@@ -62,12 +62,12 @@ pub(super) fn lower(op: &Attention, limits: &Limits) -> Result<Vec<Dispatch>> {
             let flops = 4 * (part.len() * rows.len()) as u64 * (keys * d) as u64;
             let texels =
                 limits.quads && flops >= limits.texel_flops && read_as_texels(&mut bindings, &[d; 3]);
-            let read =
-                texels.then_some("TEXELS").into_iter().chain((texels && limits.octets).then_some("STORED"));
+            let stored = texels && limits.octets;
+            let textures = [texels.then_some("TEXELS"), stored.then_some("STORED")];
             let log2_e = std::f32::consts::LOG2_E;
             params.extend([op.scale * log2_e, log2_e, op.last_key_bias * log2_e].map(f32::to_bits));
             dispatches.push(Dispatch {
-                kernel: Kernel::new(OP, flags.iter().copied().chain(read)),
+                kernel: Kernel::new(OP, flags.iter().copied().chain(textures.into_iter().flatten())),
                 grid: limits.fold((part.len() * rows.len().div_ceil(tile)).div_ceil(workgroup_tiles))?,
                 params,
                 flops,
