@@ -328,14 +328,41 @@ fn load_b4(k: u32, j: u32) -> mat4x4<f32> {
 }
 //#endif
 
-fn bias_at(j: u32) -> vec4<f32> {
-    let first = base(3u);
-    let last = params.gemm.columns - 1u;
+// What ends the sums of a tile, read once: lavapipe reads a uniform anew wherever it is named, invocation by
+// invocation.
+struct Ends {
+    rows: u32,
+    columns: u32,
+    width: u32,
+    // Of the output, in its matrix.
+    column: u32,
+    has_bias: u32,
+    activation: u32,
+    combine: u32,
+    relu: u32,
+    // First elements.
+    bias: u32,
+    combined: u32,
+    out: u32,
+}
+
+fn load_ends() -> Ends {
+    let gemm = params.gemm;
+    return Ends(
+        gemm.rows, gemm.columns, gemm.width, gemm.column,
+        gemm.has_bias, gemm.activation, gemm.combine, gemm.relu,
+        base(3u), base(4u), base(7u),
+    );
+}
+
+// Of the four columns from j on; past the last column they are the last.
+fn bias_at(ends: Ends, j: u32) -> vec4<f32> {
+    let last = ends.columns - 1u;
     return vec4<f32>(
-        bias[first + j],
-        bias[first + min(j + 1u, last)],
-        bias[first + min(j + 2u, last)],
-        bias[first + min(j + 3u, last)],
+        bias[ends.bias + j],
+        bias[ends.bias + min(j + 1u, last)],
+        bias[ends.bias + min(j + 2u, last)],
+        bias[ends.bias + min(j + 3u, last)],
     );
 }
 
@@ -344,8 +371,8 @@ fn sigmoid(x: vec4<f32>) -> vec4<f32> {
     return 1.0 / (1.0 + exp(clamp(-x, vec4<f32>(-80.0), vec4<f32>(80.0))));
 }
 
-fn activate(x: vec4<f32>) -> vec4<f32> {
-    switch params.gemm.activation {
+fn activate(activation: u32, x: vec4<f32>) -> vec4<f32> {
+    switch activation {
         // 0.5 (1 + tanh(u)) = sigmoid(2 u), with u = sqrt(2 / pi) (x + 0.044715 x^3).
         case 1u: { return x * sigmoid(1.5957691216 * x * (1.0 + 0.044715 * x * x)); }
         case 2u: { return x * sigmoid(x); }
@@ -354,8 +381,8 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
 }
 
 //#if !TEXELS
-fn combine(row: u32, j: u32, y: vec4<f32>, other: vec4<f32>) -> vec4<f32> {
-    switch params.gemm.combine {
+fn combine(ends: Ends, row: u32, j: u32, y: vec4<f32>, other: vec4<f32>) -> vec4<f32> {
+    switch ends.combine {
         case 1u: { return other + y; }
         case MULTIPLY: { return other * y; }
         default: { return other + gate_at(row, j) * y; }
@@ -364,90 +391,92 @@ fn combine(row: u32, j: u32, y: vec4<f32>, other: vec4<f32>) -> vec4<f32> {
 //#endif
 
 // ReLU, where it is asked for; by selection, because max may drop a NaN.
-fn rectify(y: vec4<f32>) -> vec4<f32> {
-    if params.gemm.relu != 0u {
+fn rectify(relu: u32, y: vec4<f32>) -> vec4<f32> {
+    if relu != 0u {
         return select(y, vec4<f32>(), y < vec4<f32>());
     }
     return y;
 }
 
 //#if VEC4
-// Four columns of combined and of out, from element `first` of the matrix on; `count` of them are there.
+// Four columns of combined and of out, from element `first` of the binding on; `count` of them are there.
 fn combined_at(first: u32, count: u32) -> vec4<f32> {
-    return combined[(base(4u) + first) / 4u];
+    return combined[first / 4u];
 }
 
 fn out_at(first: u32, count: u32) -> vec4<f32> {
-    return out[(base(7u) + first) / 4u];
+    return out[first / 4u];
 }
 
 fn write(first: u32, count: u32, y: vec4<f32>) {
-    out[(base(7u) + first) / 4u] = y;
+    out[first / 4u] = y;
 }
 //#else
 fn combined_at(first: u32, count: u32) -> vec4<f32> {
-    let at = base(4u) + first;
-    let last = at + count - 1u;
+    let last = first + count - 1u;
     return vec4<f32>(
-        combined[at], combined[min(at + 1u, last)], combined[min(at + 2u, last)], combined[min(at + 3u, last)],
+        combined[first],
+        combined[min(first + 1u, last)],
+        combined[min(first + 2u, last)],
+        combined[min(first + 3u, last)],
     );
 }
 
 fn out_at(first: u32, count: u32) -> vec4<f32> {
     var y = vec4<f32>();
     for (var i = 0u; i < count; i++) {
-        y[i] = out[base(7u) + first + i];
+        y[i] = out[first + i];
     }
     return y;
 }
 
 fn write(first: u32, count: u32, y: vec4<f32>) {
     for (var i = 0u; i < count; i++) {
-        out[base(7u) + first + i] = y[i];
+        out[first + i] = y[i];
     }
 }
 //#endif
 
 // Ends the sums of one row and the four columns from j on; nothing outside of the matrix is written.
-fn store(row: u32, j: u32, sum: vec4<f32>) {
-    if row >= params.gemm.rows || j >= params.gemm.columns {
+fn store(ends: Ends, row: u32, j: u32, sum: vec4<f32>) {
+    if row >= ends.rows || j >= ends.columns {
         return;
     }
     var y = sum;
-    let first = row * params.gemm.width + params.gemm.column + j;
-    let count = min(params.gemm.columns - j, 4u);
+    let first = row * ends.width + ends.column + j;
+    let count = min(ends.columns - j, 4u);
     //#if TEXELS
     // Loops of one turn or none: a software adapter runs both sides of every branch.
-    for (var once = 0u; once < params.gemm.has_bias; once++) {
-        y += bias_at(j);
+    for (var once = 0u; once < ends.has_bias; once++) {
+        y += bias_at(ends, j);
     }
-    for (var once = 0u; once < min(params.gemm.activation, 1u); once++) {
-        y = activate(y);
+    for (var once = 0u; once < min(ends.activation, 1u); once++) {
+        y = activate(ends.activation, y);
     }
-    let accumulates = select(0u, 1u, params.gemm.combine == ACCUMULATE);
+    let accumulates = select(0u, 1u, ends.combine == ACCUMULATE);
     for (var once = 0u; once < accumulates; once++) {
-        y += out_at(first, count);
+        y += out_at(ends.out + first, count);
     }
-    let combines = select(0u, 1u, params.gemm.combine % ACCUMULATE != 0u);
+    let combines = select(0u, 1u, ends.combine % ACCUMULATE != 0u);
     for (var once = 0u; once < combines; once++) {
-        let other = combined_at(first, count);
+        let other = combined_at(ends.combined + first, count);
         var gate = vec4<f32>(1.0);
-        let gates = select(0u, 1u, params.gemm.combine == GATED);
+        let gates = select(0u, 1u, ends.combine == GATED);
         for (var inner = 0u; inner < gates; inner++) {
             gate = gate_at(row, j);
         }
-        y = select(other + gate * y, other * y, params.gemm.combine == MULTIPLY);
+        y = select(other + gate * y, other * y, ends.combine == MULTIPLY);
     }
     //#else
-    if params.gemm.has_bias != 0u {
-        y += bias_at(j);
+    if ends.has_bias != 0u {
+        y += bias_at(ends, j);
     }
-    y = activate(y);
-    if params.gemm.combine == ACCUMULATE {
-        y += out_at(first, count);
-    } else if params.gemm.combine != 0u {
-        y = combine(row, j, y, combined_at(first, count));
+    y = activate(ends.activation, y);
+    if ends.combine == ACCUMULATE {
+        y += out_at(ends.out + first, count);
+    } else if ends.combine != 0u {
+        y = combine(ends, row, j, y, combined_at(ends.combined + first, count));
     }
     //#endif
-    write(first, count, rectify(y));
+    write(ends.out + first, count, rectify(ends.relu, y));
 }

@@ -230,7 +230,8 @@ fn main(
         f00, f10, f20, f30, f40, f50, f60, f70,
         f01, f11, f21, f31, f41, f51, f61, f71,
     );
+    let ends = load_ends();
     for (var i = 0u; i < 16u; i++) {
-        store(row + i % 4u + (i / 4u % 2u) * SECOND_ROW, j + i / 8u * 32u, f[i]);
+        store(ends, row + i % 4u + (i / 4u % 2u) * SECOND_ROW, j + i / 8u * 32u, f[i]);
     }
 }

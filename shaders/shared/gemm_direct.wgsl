@@ -135,7 +135,8 @@ fn main(
         c00, c10, c20, c30, c40, c50, c60, c70,
         c01, c11, c21, c31, c41, c51, c61, c71,
     );
+    let ends = load_ends();
     for (var i = 0u; i < 16u; i++) {
-        store(row + i % 8u, j + i / 8u * 4u, c[i]);
+        store(ends, row + i % 8u, j + i / 8u * 4u, c[i]);
     }
 }

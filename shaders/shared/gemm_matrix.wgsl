@@ -191,6 +191,7 @@ fn main(
 
         // A fragment of each part at a time, because which invocation has what of it is the device's own affair.
         // Fragments have names, because they are in registers, which have no index.
+        let ends = load_ends();
         for (var i = 0u; i < 8u; i++) {
             if has_part {
                 let at = part * FRAGMENT * FRAGMENT_VECTORS;
@@ -212,7 +213,7 @@ fn main(
                 let stored = v / (FRAGMENT * FRAGMENT_VECTORS);
                 let row = stored / 4u * PART_ROWS + i % 4u * FRAGMENT + v / FRAGMENT_VECTORS % FRAGMENT;
                 let column = stored % 4u * PART_COLUMNS + i / 4u * FRAGMENT + v % FRAGMENT_VECTORS * 4u;
-                store(first_row + row, first_column + column, sums[v]);
+                store(ends, first_row + row, first_column + column, sums[v]);
             }
             workgroupBarrier();
         }

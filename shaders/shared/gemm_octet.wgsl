@@ -57,6 +57,23 @@ fn load_rows(rows: Rows, k: u32, column: u32) -> mat4x4<f32> {
 }
 //#endif
 
+// One of four, by selection: an index that is not known is costly.
+fn pick_row(values: mat4x4<f32>, i: u32) -> vec4<f32> {
+    let odd = i % 2u == 1u;
+    return select(select(values[0], values[1], odd), select(values[2], values[3], odd), i / 2u % 2u == 1u);
+}
+
+// The same of sixteen.
+fn pick(sums: ptr<function, Sums>, i: u32) -> vec4<f32> {
+    let quarters = mat4x4<f32>(
+        pick_row(mat4x4<f32>((*sums)[0], (*sums)[1], (*sums)[2], (*sums)[3]), i),
+        pick_row(mat4x4<f32>((*sums)[4], (*sums)[5], (*sums)[6], (*sums)[7]), i),
+        pick_row(mat4x4<f32>((*sums)[8], (*sums)[9], (*sums)[10], (*sums)[11]), i),
+        pick_row(mat4x4<f32>((*sums)[12], (*sums)[13], (*sums)[14], (*sums)[15]), i),
+    );
+    return pick_row(quarters, i / 4u);
+}
+
 @compute @workgroup_size(8)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -113,8 +130,8 @@ fn main(
                 let left = widen_quants(pack_quants(packs0, k), scales0, k);
                 let right = widen_quants(pack_quants(packs1, k), scales1, k);
                 //#else
-                let left = load_rows(rows, k, column0);
                 let right = load_rows(rows, k, column1);
+                let left = load_rows(rows, k, column0);
                 //#endif
                 add_rows(&sums0, load_tap(source0, vector), left, right);
                 add_rows(&sums1, load_tap(source1, vector), left, right);
@@ -124,17 +141,31 @@ fn main(
         }
     }
 
-    // One call, because a compiler inlines it. Copied, because what is indexed by a variable is not in registers.
-    //#if QUANT8|QUANT4
-    var sums = array<Sums, 4>(sums0, sums1, sums2, sums3);
-    //#else
-    // In a loop of one turn: lavapipe would keep all sums as pairs of 512 bits from the start, in twice the memory.
-    var sums: array<Sums, 4>;
-    for (var once = 0u; once < min(params.gemm.rows, 1u); once++) {
-        sums = array<Sums, 4>(sums0, sums1, sums2, sums3);
+    // Two loops, of which one has no turns: lavapipe runs both sides of every branch, and the body of every loop once,
+    // so that in a single one each row would pay for what only some products end with. Sums are selected, because a
+    // copy of them would be stored invocation by invocation.
+    let ends = load_ends();
+    let plain = ends.activation == 0u && ends.combine == 0u && ends.relu == 0u;
+    let turns = select(0u, 16u, plain);
+    for (var i = 0u; i < turns; i++) {
+        let column = j + i / 8u * 32u;
+        var bias = vec4<f32>();
+        for (var once = 0u; once < ends.has_bias; once++) {
+            bias = bias_at(ends, min(column, ends.columns - 1u));
+        }
+        let sums = mat4x4<f32>(pick(&sums0, i), pick(&sums1, i), pick(&sums2, i), pick(&sums3, i));
+        for (var group = 0u; group < 4u; group++) {
+            let at = row + group * 8u + i % 8u;
+            if at < ends.rows && column < ends.columns {
+                write(ends.out + at * ends.width + ends.column + column, 4u, bias + pick_row(sums, group));
+            }
+        }
     }
-    //#endif
-    for (var i = 0u; i < 2u * ROWS; i++) {
-        store(row + i / 16u * 8u + i % 8u, j + i / 8u % 2u * 32u, sums[i / 16u][i % 16u]);
+    let full_turns = select(16u, 0u, plain);
+    for (var i = 0u; i < full_turns; i++) {
+        let sums = mat4x4<f32>(pick(&sums0, i), pick(&sums1, i), pick(&sums2, i), pick(&sums3, i));
+        for (var group = 0u; group < 4u; group++) {
+            store(ends, row + group * 8u + i % 8u, j + i / 8u * 32u, pick_row(sums, group));
+        }
     }
 }

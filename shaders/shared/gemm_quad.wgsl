@@ -100,9 +100,10 @@ fn main(
 
     // One call, because a compiler inlines it.
     var sums = array<mat4x4<f32>, 8>(own0, own1, own2, own3, other0, other1, other2, other3);
+    let ends = load_ends();
     for (var i = 0u; i < 32u; i++) {
         let rows = select(other_row, own_row, i < 16u);
         let columns = select(other_j, own_j, i / 4u % 4u < 2u);
-        store(rows + i % 4u, columns + i / 4u % 2u * 4u, sums[i / 4u][i % 4u]);
+        store(ends, rows + i % 4u, columns + i / 4u % 2u * 4u, sums[i / 4u][i % 4u]);
     }
 }

@@ -28,5 +28,5 @@ fn main(
             c += load_b4(k, j) * load_tap(at, vector);
         }
     }
-    store(row, j, c);
+    store(load_ends(), row, j, c);
 }

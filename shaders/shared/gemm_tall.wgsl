@@ -185,9 +185,10 @@ fn main(
         sum20, sum21, sum22, sum23, sum24, sum25, sum26, sum27,
         sum30, sum31, sum32, sum33, sum34, sum35, sum36, sum37,
     );
+    let ends = load_ends();
     for (var i = 0u; i < 128u; i++) {
         let rows = select(other_row, own_row, i < 64u);
         let columns = select(other_j, own_j, i / 16u % 2u == 0u);
-        store(rows + i / 32u % 2u * 4u + i % 4u, columns + i / 4u % 4u * 4u, sums[i / 4u][i % 4u]);
+        store(ends, rows + i / 32u % 2u * 4u + i % 4u, columns + i / 4u % 4u * 4u, sums[i / 4u][i % 4u]);
     }
 }

@@ -285,8 +285,9 @@ fn main(
     //#else
     var c = array<vec4<f32>, 4>(c00, c10, c20, c30);
     //#endif
+    let ends = load_ends();
     for (var i = 0u; i < 4u; i++) {
-        store(row + i, j, c[i]);
+        store(ends, row + i, j, c[i]);
     }
     //#else
     //#if HALVES
@@ -300,8 +301,9 @@ fn main(
         c01, c11, c21, c31, c41, c51, c61, c71,
     );
     //#endif
+    let ends = load_ends();
     for (var i = 0u; i < 16u; i++) {
-        store(row + i % 4u + (i / 4u % 2u) * SECOND_ROW, j + i / 8u * 32u, c[i]);
+        store(ends, row + i % 4u + (i / 4u % 2u) * SECOND_ROW, j + i / 8u * 32u, c[i]);
     }
     //#endif
 }
