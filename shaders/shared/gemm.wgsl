@@ -2,13 +2,10 @@
 //   combine: y, combined + y, combined * y, combined + gate * y, with combined at (i, column + j), or out + y; after
 //   that, with relu, what is below 0 becomes 0.
 // Layouts: W [weight_rows, stride], stride a multiple of 4, as f32, or with HALF as f16 and with BFLOAT as bf16, two to
-//   a word. With QUANT8 and QUANT4 W is [columns, weight_rows] in sections of words (crate/src/quants.rs): signed
-//   quants; from scales on scale and offset of each group of 1 << group_shift elements, as f16; from nests on, where it
-//   is not 0, what those of 256 elements are multiplied with; an element is (quant + zero) * scale + offset.
-//   bias [columns]; combined and out [rows, width]. With VEC4 all but the bias start at whole vectors, and
-//   columns, column, width and channels are multiples of 4. k runs over taps of `channels` each, padded to whole
-//   vectors; the weight has no such padding. With TEXELS a and W are textures (texels.wgsl). The shader that includes
-//   this has Params.gemm, binds a at 1, and gives
+//   a word. With QUANT8 and QUANT4 W is quantised (quants.wgsl), [columns, weight_rows]. bias [columns]; combined and
+//   out [rows, width]. With VEC4 all but the bias start at whole vectors, and columns, column, width and channels are
+//   multiples of 4. k runs over taps of `channels` each, padded to whole vectors; the weight has no such padding. With
+//   TEXELS a and W are textures (texels.wgsl). The shader that includes this has Params.gemm, binds a at 1, and gives
 //   gate_at(row, j), and weight_start(row), the row of W that is the first for a tile of rows.
 // Grid: as the family of gemm_*.wgsl.
 // Workgroup: as the family.
@@ -53,7 +50,7 @@ const ACCUMULATE = 4u;
 @group(0) @binding(2) var weight: texture_storage_2d<rgba32float, read>;
 //#endif
 //#else
-//#if BFLOAT|QUANT8|QUANT4
+//#if BFLOAT
 @group(0) @binding(2) var weight: texture_2d<u32>;
 //#else
 @group(0) @binding(2) var weight: texture_2d<f32>;
@@ -86,187 +83,11 @@ const ACCUMULATE = 4u;
 //#endif
 
 //#if QUANT8|QUANT4
-//#if TEXELS
-// Four words of the matrix.
-fn weight_words(i: u32) -> vec4<u32> {
-    //#if OCTET
-    return textureLoad(weight, texel(i));
-    //#else
-    return textureLoad(weight, texel(i), 0);
-    //#endif
-}
-//#endif
+//#include "shared/quants.wgsl"
 
-// A word of the matrix.
-fn weight_word(i: u32) -> u32 {
-    //#if TEXELS
-    return weight_words(i / 4u)[i % 4u];
-    //#else
-    return weight[i];
-    //#endif
-}
-
-// Four columns at four neighbouring k of one group, as they are stored.
-struct Block {
-    quants: vec4<u32>,
-    groups: Groups,
-}
-
-// Scale and offset of a group of each of four columns, as they are stored.
-struct Groups {
-    groups: vec4<u32>,
-    nests: vec4<u32>,
-}
-
-// The same as numbers.
-struct Scales {
-    scale: vec4<f32>,
-    offset: vec4<f32>,
-}
-
-// The word with the quants of the four elements from `element` on.
-fn quant_word(element: u32) -> u32 {
-    //#if QUANT8
-    return weight_word(element / 4u);
-    //#else
-    // 32 elements are four words: 16 in the low halves of the bytes, then 16 in the high ones.
-    return weight_word(element / 32u * 4u + element / 4u % 4u);
-    //#endif
-}
-
-// Where the four columns from j on are at k; past the last of either they are the last.
-fn elements(k: u32, j: u32) -> vec4<u32> {
-    let depth = params.gemm.weight_rows;
-    let columns = min(vec4<u32>(j, j + 1u, j + 2u, j + 3u), vec4<u32>(params.gemm.columns - 1u));
-    return columns * depth + min(k, depth - 4u);
-}
-
-fn load_quants(element: vec4<u32>) -> vec4<u32> {
-    return vec4<u32>(
-        quant_word(element.x), quant_word(element.y), quant_word(element.z), quant_word(element.w),
-    );
-}
-
-//#if TEXELS
-// A texel of each of four columns, with the quants of 16 neighbouring k (QUANT4: 32).
-alias Packs = array<vec4<u32>, 4>;
-
-fn load_pack(element: u32) -> vec4<u32> {
-    //#if QUANT8
-    return weight_words(element / 16u);
-    //#else
-    return weight_words(element / 32u);
-    //#endif
-}
-
-fn load_packs(element: vec4<u32>) -> Packs {
-    return Packs(load_pack(element.x), load_pack(element.y), load_pack(element.z), load_pack(element.w));
-}
-
-// By selection: an index that is not known is costly.
-fn pack_word(pack: vec4<u32>, i: u32) -> u32 {
-    return select(select(pack.x, pack.y, i == 1u), select(pack.z, pack.w, i == 3u), i > 1u);
-}
-
-// What load_quants reads at k, which is in these texels.
-fn pack_quants(packs: Packs, k: u32) -> vec4<u32> {
-    let i = k / 4u % 4u;
-    return vec4<u32>(
-        pack_word(packs[0], i), pack_word(packs[1], i), pack_word(packs[2], i), pack_word(packs[3], i),
-    );
-}
-//#else
-// Where sixteen neighbouring k of four columns begin.
-alias Packs = vec4<u32>;
-
-fn load_packs(element: vec4<u32>) -> Packs {
-    return element;
-}
-
-fn pack_quants(packs: Packs, k: u32) -> vec4<u32> {
-    return load_quants(packs + k % 16u);
-}
-//#endif
-
-fn four_words(at: vec4<u32>) -> vec4<u32> {
-    return vec4<u32>(weight_word(at.x), weight_word(at.y), weight_word(at.z), weight_word(at.w));
-}
-
-fn load_groups(element: vec4<u32>) -> Groups {
-    let group = params.gemm.scales + (element >> vec4<u32>(params.gemm.group_shift));
-    var groups: Groups;
-    groups.groups = four_words(group);
-    //#if TEXELS
-    // A loop of one turn or none: a software adapter runs both sides of every branch.
-    for (var once = 0u; once < min(params.gemm.nests, 1u); once++) {
-        groups.nests = four_words(params.gemm.nests + element / 256u);
-    }
-    //#else
-    if params.gemm.nests != 0u {
-        groups.nests = four_words(params.gemm.nests + element / 256u);
-    }
-    //#endif
-    return groups;
-}
-
-fn load_block(k: u32, j: u32) -> Block {
-    let element = elements(k, j);
-    return Block(load_quants(element), load_groups(element));
-}
-
-fn widen_groups(groups: Groups) -> Scales {
-    var pairs = mat4x2<f32>(
-        unpack2x16float(groups.groups.x),
-        unpack2x16float(groups.groups.y),
-        unpack2x16float(groups.groups.z),
-        unpack2x16float(groups.groups.w),
-    );
-    if params.gemm.nests != 0u {
-        pairs[0] *= unpack2x16float(groups.nests.x);
-        pairs[1] *= unpack2x16float(groups.nests.y);
-        pairs[2] *= unpack2x16float(groups.nests.z);
-        pairs[3] *= unpack2x16float(groups.nests.w);
-    }
-    let rows = transpose(pairs);
-    // (quant + zero) * scale + offset is quant * scale + (zero * scale + offset).
-    return Scales(rows[0], fma(vec4<f32>(f32(params.gemm.zero)), rows[0], rows[1]));
-}
-
-// The four quants of a word, without their group's scale.
-fn widen_word(word: u32, shift: u32) -> vec4<f32> {
-    //#if QUANT8
-    let bytes = vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u);
-    let quants = vec4<f32>(bitcast<vec4<i32>>(bytes) >> vec4<u32>(24u));
-    //#else
-    let bytes = vec4<u32>(word << shift) << vec4<u32>(24u, 16u, 8u, 0u);
-    let quants = vec4<f32>(bitcast<vec4<i32>>(bytes) >> vec4<u32>(28u));
-    //#endif
-    return quants;
-}
-
-// What load_quants read at k, a column of the matrix a k.
-fn widen_quants(words: vec4<u32>, scales: Scales, k: u32) -> mat4x4<f32> {
-    // Rows are whole blocks of 32, so that which half a k is in does not depend on the column. Past the last k, where a
-    // is zero, it may be either.
-    let shift = 4u - k / 16u % 2u * 4u;
-    let quants = transpose(
-        mat4x4<f32>(
-            widen_word(words.x, shift),
-            widen_word(words.y, shift),
-            widen_word(words.z, shift),
-            widen_word(words.w, shift),
-        ),
-    );
-    return mat4x4<f32>(
-        fma(quants[0], scales.scale, scales.offset),
-        fma(quants[1], scales.scale, scales.offset),
-        fma(quants[2], scales.scale, scales.offset),
-        fma(quants[3], scales.scale, scales.offset),
-    );
-}
-
-fn widen_block(block: Block, k: u32) -> mat4x4<f32> {
-    return widen_quants(block.quants, widen_groups(block.groups), k);
+fn quantised() -> Quantised {
+    let gemm = params.gemm;
+    return Quantised(gemm.columns, gemm.weight_rows, gemm.scales, gemm.nests, gemm.group_shift, gemm.zero);
 }
 //#else
 //#include "shared/widen.wgsl"

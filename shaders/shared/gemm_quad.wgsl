@@ -48,7 +48,7 @@ fn main(
     let first_k = weight_start(row);
     let vectors = tap_vectors();
     //#if QUANT8|QUANT4
-    // Sixteen k, which are of one group, and of one texel.
+    // Sixteen k, which are of one group.
     let span = 4u;
     //#else
     let span = vectors;

@@ -72,12 +72,6 @@ fn main(
     var sum37 = mat4x4<f32>();
     let first_k = weight_start(row);
     let vectors = tap_vectors();
-    //#if QUANT8|QUANT4
-    // Sixteen k, which are of one group, and of one texel.
-    let span = 4u;
-    //#else
-    let span = vectors;
-    //#endif
     for (var tap = 0u; tap < params.gemm.taps; tap++) {
         let source0 = tap_source(row0, tap);
         let source1 = tap_source(row1, tap);
@@ -87,94 +81,62 @@ fn main(
         let source5 = tap_source(row5, tap);
         let source6 = tap_source(row6, tap);
         let source7 = tap_source(row7, tap);
-        for (var first = 0u; first < vectors; first += span) {
-            //#if QUANT8|QUANT4
-            let elements0 = elements(first * 4u, own_j);
-            let scales0 = widen_groups(load_groups(elements0));
-            let packs0 = load_packs(elements0);
-            let elements1 = elements(first * 4u, own_j + 4u);
-            let scales1 = widen_groups(load_groups(elements1));
-            let packs1 = load_packs(elements1);
-            let elements2 = elements(first * 4u, own_j + 8u);
-            let scales2 = widen_groups(load_groups(elements2));
-            let packs2 = load_packs(elements2);
-            let elements3 = elements(first * 4u, own_j + 12u);
-            let scales3 = widen_groups(load_groups(elements3));
-            let packs3 = load_packs(elements3);
-            //#endif
-            for (var vector = first; vector < min(first + span, vectors); vector++) {
-                let k = first_k + (tap * vectors + vector) * 4u;
-                let a0 = mat4x4<f32>(
-                    load_tap(source0, vector),
-                    load_tap(source1, vector),
-                    load_tap(source2, vector),
-                    load_tap(source3, vector),
-                );
-                let a1 = mat4x4<f32>(
-                    load_tap(source4, vector),
-                    load_tap(source5, vector),
-                    load_tap(source6, vector),
-                    load_tap(source7, vector),
-                );
-                let a2 = swap_x(a0);
-                let a3 = swap_x(a1);
-                //#if QUANT8|QUANT4
-                let b0 = widen_quants(pack_quants(packs0, k), scales0, k);
-                //#else
-                let b0 = load_b4(k, own_j);
-                //#endif
-                sum00 = multiply_add(b0, a0, sum00);
-                sum10 = multiply_add(b0, a1, sum10);
-                sum20 = multiply_add(b0, a2, sum20);
-                sum30 = multiply_add(b0, a3, sum30);
-                let b4 = swap_y(b0);
-                sum04 = multiply_add(b4, a0, sum04);
-                sum14 = multiply_add(b4, a1, sum14);
-                sum24 = multiply_add(b4, a2, sum24);
-                sum34 = multiply_add(b4, a3, sum34);
-                //#if QUANT8|QUANT4
-                let b1 = widen_quants(pack_quants(packs1, k), scales1, k);
-                //#else
-                let b1 = load_b4(k, own_j + 4u);
-                //#endif
-                sum01 = multiply_add(b1, a0, sum01);
-                sum11 = multiply_add(b1, a1, sum11);
-                sum21 = multiply_add(b1, a2, sum21);
-                sum31 = multiply_add(b1, a3, sum31);
-                let b5 = swap_y(b1);
-                sum05 = multiply_add(b5, a0, sum05);
-                sum15 = multiply_add(b5, a1, sum15);
-                sum25 = multiply_add(b5, a2, sum25);
-                sum35 = multiply_add(b5, a3, sum35);
-                //#if QUANT8|QUANT4
-                let b2 = widen_quants(pack_quants(packs2, k), scales2, k);
-                //#else
-                let b2 = load_b4(k, own_j + 8u);
-                //#endif
-                sum02 = multiply_add(b2, a0, sum02);
-                sum12 = multiply_add(b2, a1, sum12);
-                sum22 = multiply_add(b2, a2, sum22);
-                sum32 = multiply_add(b2, a3, sum32);
-                let b6 = swap_y(b2);
-                sum06 = multiply_add(b6, a0, sum06);
-                sum16 = multiply_add(b6, a1, sum16);
-                sum26 = multiply_add(b6, a2, sum26);
-                sum36 = multiply_add(b6, a3, sum36);
-                //#if QUANT8|QUANT4
-                let b3 = widen_quants(pack_quants(packs3, k), scales3, k);
-                //#else
-                let b3 = load_b4(k, own_j + 12u);
-                //#endif
-                sum03 = multiply_add(b3, a0, sum03);
-                sum13 = multiply_add(b3, a1, sum13);
-                sum23 = multiply_add(b3, a2, sum23);
-                sum33 = multiply_add(b3, a3, sum33);
-                let b7 = swap_y(b3);
-                sum07 = multiply_add(b7, a0, sum07);
-                sum17 = multiply_add(b7, a1, sum17);
-                sum27 = multiply_add(b7, a2, sum27);
-                sum37 = multiply_add(b7, a3, sum37);
-            }
+        for (var vector = 0u; vector < vectors; vector++) {
+            let k = first_k + (tap * vectors + vector) * 4u;
+            let a0 = mat4x4<f32>(
+                load_tap(source0, vector),
+                load_tap(source1, vector),
+                load_tap(source2, vector),
+                load_tap(source3, vector),
+            );
+            let a1 = mat4x4<f32>(
+                load_tap(source4, vector),
+                load_tap(source5, vector),
+                load_tap(source6, vector),
+                load_tap(source7, vector),
+            );
+            let a2 = swap_x(a0);
+            let a3 = swap_x(a1);
+            let b0 = load_b4(k, own_j);
+            sum00 = multiply_add(b0, a0, sum00);
+            sum10 = multiply_add(b0, a1, sum10);
+            sum20 = multiply_add(b0, a2, sum20);
+            sum30 = multiply_add(b0, a3, sum30);
+            let b4 = swap_y(b0);
+            sum04 = multiply_add(b4, a0, sum04);
+            sum14 = multiply_add(b4, a1, sum14);
+            sum24 = multiply_add(b4, a2, sum24);
+            sum34 = multiply_add(b4, a3, sum34);
+            let b1 = load_b4(k, own_j + 4u);
+            sum01 = multiply_add(b1, a0, sum01);
+            sum11 = multiply_add(b1, a1, sum11);
+            sum21 = multiply_add(b1, a2, sum21);
+            sum31 = multiply_add(b1, a3, sum31);
+            let b5 = swap_y(b1);
+            sum05 = multiply_add(b5, a0, sum05);
+            sum15 = multiply_add(b5, a1, sum15);
+            sum25 = multiply_add(b5, a2, sum25);
+            sum35 = multiply_add(b5, a3, sum35);
+            let b2 = load_b4(k, own_j + 8u);
+            sum02 = multiply_add(b2, a0, sum02);
+            sum12 = multiply_add(b2, a1, sum12);
+            sum22 = multiply_add(b2, a2, sum22);
+            sum32 = multiply_add(b2, a3, sum32);
+            let b6 = swap_y(b2);
+            sum06 = multiply_add(b6, a0, sum06);
+            sum16 = multiply_add(b6, a1, sum16);
+            sum26 = multiply_add(b6, a2, sum26);
+            sum36 = multiply_add(b6, a3, sum36);
+            let b3 = load_b4(k, own_j + 12u);
+            sum03 = multiply_add(b3, a0, sum03);
+            sum13 = multiply_add(b3, a1, sum13);
+            sum23 = multiply_add(b3, a2, sum23);
+            sum33 = multiply_add(b3, a3, sum33);
+            let b7 = swap_y(b3);
+            sum07 = multiply_add(b7, a0, sum07);
+            sum17 = multiply_add(b7, a1, sum17);
+            sum27 = multiply_add(b7, a2, sum27);
+            sum37 = multiply_add(b7, a3, sum37);
         }
     }
 

@@ -167,12 +167,13 @@ impl Gpu {
         gpu.limits.quads =
             gpu.limits.barrier_free && options.quads.unwrap_or(true) && gpu.has_quads().await?;
         if gpu.limits.quads {
+            gpu.limits.octets = options.octets.unwrap_or(true) && gpu.has_octets().await?;
             let default = if gpu.info.software { Limits::SOFTWARE_TEXEL_FLOPS } else { u64::MAX };
             gpu.limits.texel_flops = options.texel_flops.unwrap_or(default);
-            gpu.limits.octets = options.octets.unwrap_or(true) && gpu.has_octets().await?;
             if gpu.limits.octets {
                 gpu.limits.max_dispatch_flops =
                     options.max_dispatch_flops.unwrap_or(Limits::OCTETS_DISPATCH_FLOPS);
+                gpu.limits.widen_rows = Limits::OCTETS_WIDEN_ROWS;
             }
         }
         if options.tune.unwrap_or(!gpu.info.software && !gpu.limits.barrier_free) {
@@ -303,6 +304,7 @@ fn limits(device: &wgpu::Limits, software: bool, options: &GpuOptions) -> Limits
         quads: false,
         octets: false,
         texel_flops: u64::MAX,
+        widen_rows: 0,
         tiles: options.tiles.unwrap_or(Tiles::UNTRIED),
         winograd_channels: options.winograd_channels.unwrap_or(winograd),
     }

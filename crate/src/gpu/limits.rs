@@ -28,6 +28,8 @@ pub struct Limits {
     pub octets: bool,
     /// Work of a dispatch from which those that swap values read tensors as textures (`shared/texels.wgsl`); `u64::MAX` for never.
     pub texel_flops: u64,
+    /// Rows from which layers of as much work have quantised weights written as f32 first.
+    pub widen_rows: usize,
     /// Which tiles matrices are cut into by kernels with barriers.
     pub tiles: Tiles,
     /// Channels, in and out, from which convolutions of 3 x 3 go by Winograd's transforms; `usize::MAX` for never.
@@ -139,6 +141,7 @@ impl Limits {
         quads: false,
         octets: false,
         texel_flops: u64::MAX,
+        widen_rows: 0,
         tiles: Tiles::UNTRIED,
         winograd_channels: usize::MAX,
     };
@@ -156,6 +159,10 @@ impl Limits {
     /// Where software adapters gain by textures: filling them takes one to three milliseconds a dispatch, and reading them saves
     /// 0.1 to 0.25 ns a flop.
     pub const SOFTWARE_TEXEL_FLOPS: u64 = 100_000_000;
+
+    /// Where software adapters that have octets gain by widened weights: to widen one takes the time of some hundred rows. Those that have
+    /// not gain with any.
+    pub const OCTETS_WIDEN_ROWS: usize = 256;
 
     /// Fewest channels with which Winograd's transforms are tried on hardware.
     pub const HARDWARE_WINOGRAD_CHANNELS: usize = 96;

@@ -185,22 +185,18 @@ impl Gemm {
         limits: &Limits,
     ) -> Result<Dispatch> {
         let format = bindings.get(1).and_then(|weight| format_flag(weight.tensor.dtype()));
-        // Of quantised weights: the first words of scales and outer scales (0: none), the shift from an element to its group, and zero.
-        let quants = match bindings.get(1).map(|weight| (weight, weight.tensor.dtype())) {
-            Some((weight, DType::Quants(format))) => {
-                let [_, scales, nests, _] = format.sections(weight.tensor.allocation());
-                let nests = if format.nested { nests / 4 } else { 0 };
-                [scales / 4, nests, format.group.trailing_zeros() as usize, format.zero.into()]
-            }
-            _ => [0; 4],
-        };
+        let quants = bindings.get(1).map_or([0; 4], |weight| quant_words(&weight.tensor));
         let depth = self.taps * self.channels;
         let flops = 2 * self.rows as u64 * self.columns as u64 * depth as u64;
+        let texel_family = self.texel_family(limits);
+        // Quantised weights are read so in octets alone: others have large ones widened.
+        let quantised = matches!(format, Some("QUANT8" | "QUANT4"));
         let texels = vectors
             && family == Family::Quad
             && flops >= limits.texel_flops
+            && (!quantised || texel_family == Family::Octet)
             && read_as_texels(&mut bindings, &[self.channels, self.stride]);
-        let family = if texels { self.texel_family(limits) } else { family };
+        let family = if texels { texel_family } else { family };
         let tall = (family == Family::Tall).then_some("TALL");
         let halves = in_halves(shader, family, vectors, limits).then_some("HALVES");
         let vectors = vectors.then_some("VEC4");
@@ -231,6 +227,15 @@ impl Gemm {
 fn in_halves(shader: &str, family: Family, vectors: bool, limits: &Limits) -> bool {
     let tiled = matches!(family, Family::Tiled | Family::Wide | Family::Small);
     limits.tiles.halves && tiled && vectors && shader != "winograd_product"
+}
+
+/// Of a quantised matrix, as shaders have it: the first words of scales and of outer scales (0: none), the shift from an element to its
+/// group, and zero.
+pub(super) fn quant_words(matrix: &Tensor) -> [usize; 4] {
+    let DType::Quants(format) = matrix.dtype() else { return [0; 4] };
+    let [_, scales, nests, _] = format.sections(matrix.allocation());
+    let nests = if format.nested { nests / 4 } else { 0 };
+    [scales / 4, nests, format.group.trailing_zeros() as usize, format.zero.into()]
 }
 
 /// The flag of a weight's format; f32 has none.

@@ -1,9 +1,16 @@
-//! Lowering of linear layers: by rows, in whole tiles; of a gate's embedding only the timesteps of the slab are bound.
+//! Lowering of linear layers: by rows, in whole tiles; of a gate's embedding only the timesteps of the slab are bound. Where software
+//! adapters have large layers, quantised weights are written as f32 first, some columns at a time.
 
-use super::gemm::{Combination, Family, Gemm, aligned, expect_aligned, unused};
+use super::gemm::{Combination, Family, Gemm, aligned, expect_aligned, format_flag, quant_words, unused};
 use super::norm::{modulated_rows, timesteps};
 use super::*;
 use crate::ops::{Combine, Linear, LinearWeight};
+
+/// Most bytes of a weight that is widened: scratch, beside which a texture of it lies.
+const WIDENED_BYTES: usize = 32 << 20;
+
+/// Rows and columns of a block of `widen_weight.wgsl`, and its blocks in a workgroup.
+const WIDENED: (usize, usize, usize) = (32, 4, 32);
 
 /// Elements of a row that are rounded to 8 bits together, and words that they take then, two of them unused.
 const GROUP: usize = 32;
@@ -13,10 +20,7 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
     const OP: &str = "linear";
     let [m, k] = op.x.dims(OP, "x")?;
     let [_, width] = op.out.dims(OP, "out")?;
-    let stride = match op.weight.matrix.dtype() {
-        DType::Quants(_) => k,
-        _ => LinearWeight::stride(op.weight.columns),
-    };
+    let quantised = matches!(op.weight.matrix.dtype(), DType::Quants(_));
     let n = op.weight.columns;
     if n == 0 {
         return Ok(Vec::new());
@@ -36,56 +40,69 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
     } else {
         family.by_matrix_units(vectors, limits)
     };
+    let widest = widened_columns(k, limits);
+    let large = 2 * (m * k) as u64 * n as u64 >= limits.texel_flops && m >= limits.widen_rows;
+    let widens = quantised && vectors && family == Family::Quad && large && widest > 0;
+    let slab = if widens { widest.min(n) } else { n };
     let mut most = limits
         .binding_rows(OP, DType::F32, k.max(width))?
-        .min(family.dispatch_rows(2 * k as u64 * n as u64, limits));
+        .min(family.dispatch_rows(2 * k as u64 * slab as u64, limits));
     if let Some(gate) = gate {
         most = most.min(modulated_rows(gate, limits)?);
     }
     let mut dispatches = Vec::new();
-    for rows in pieces(m, most) {
-        let gemm = Gemm {
-            rows: rows.len(),
-            columns: n,
-            channels: k,
-            taps: 1,
-            products: 1,
-            stride,
-            width,
-            column: op.column,
-            bias: op.bias.is_some(),
-            activation: op.activation,
-            combination,
-            relu: false,
-        };
-        let (table, embedding, own) = match gate {
-            None => (unused(&op.x), unused(&op.x), vec![0, 0, 0, 1, 1]),
-            Some(gate) => {
-                let [_, embedding_width] = gate.embedding.dims(OP, "time embedding")?;
-                let row = gate.index..gate.index + 1;
-                let (embedding, position) = timesteps(gate, &rows)?;
-                let mut own = words([embedding_width, gate.stride * gate.index])?;
-                own.extend(position);
-                (Binding::read_range(&gate.table, span(&row, width)), embedding, own)
-            }
-        };
-        let x = if family == Family::Bytes {
-            let (words, dispatch) = quantise(&op.x, &rows, k, limits)?;
+    for columns in pieces(n, slab) {
+        let (weight, stride) = if widens {
+            let (wide, dispatch) = widen(&op.weight.matrix, &columns, limits)?;
             dispatches.push(dispatch);
-            Binding::read(&words)
+            (wide, columns.len())
         } else {
-            Binding::read_range(&op.x, span(&rows, k))
+            (op.weight.matrix.clone(), if quantised { k } else { LinearWeight::stride(n) })
         };
-        let bindings = vec![
-            x,
-            Binding::read(&op.weight.matrix),
-            op.bias.as_ref().map_or_else(|| unused(&op.x), Binding::read),
-            combined.map_or_else(|| unused(&op.x), |t| Binding::read_range(t, span(&rows, width))),
-            table,
-            embedding,
-            Binding::write_range(&op.out, span(&rows, width)),
-        ];
-        dispatches.push(gemm.dispatch(OP, family, vectors, bindings, own, limits)?);
+        for rows in pieces(m, most) {
+            let gemm = Gemm {
+                rows: rows.len(),
+                columns: columns.len(),
+                channels: k,
+                taps: 1,
+                products: 1,
+                stride,
+                width,
+                column: op.column + columns.start,
+                bias: op.bias.is_some(),
+                activation: op.activation,
+                combination,
+                relu: false,
+            };
+            let (table, embedding, own) = match gate {
+                None => (unused(&op.x), unused(&op.x), vec![0, 0, 0, 1, 1]),
+                Some(gate) => {
+                    let [_, embedding_width] = gate.embedding.dims(OP, "time embedding")?;
+                    let row = gate.index..gate.index + 1;
+                    let (embedding, position) = timesteps(gate, &rows)?;
+                    let mut own = words([embedding_width, gate.stride * gate.index])?;
+                    own.extend(position);
+                    (Binding::read_range(&gate.table, span(&row, width)), embedding, own)
+                }
+            };
+            let x = if family == Family::Bytes {
+                let (words, dispatch) = quantise(&op.x, &rows, k, limits)?;
+                dispatches.push(dispatch);
+                Binding::read(&words)
+            } else {
+                Binding::read_range(&op.x, span(&rows, k))
+            };
+            let bindings = vec![
+                x,
+                Binding::read(&weight),
+                op.bias.as_ref().map_or_else(|| unused(&op.x), |t| Binding::read_range(t, columns.clone())),
+                combined.map_or_else(|| unused(&op.x), |t| Binding::read_range(t, span(&rows, width))),
+                table,
+                embedding,
+                Binding::write_range(&op.out, span(&rows, width)),
+            ];
+            dispatches.push(gemm.dispatch(OP, family, vectors, bindings, own, limits)?);
+        }
     }
     Ok(dispatches)
 }
@@ -106,6 +123,33 @@ fn quantise(x: &Tensor, rows: &Range<usize>, k: usize, limits: &Limits) -> Resul
         params: words([groups])?,
         flops: (rows.len() * k) as u64 * ELEMENT_COST,
         bindings: vec![Binding::read_range(x, span(rows, k)), Binding::write(&out)],
+    };
+    Ok((out, dispatch))
+}
+
+/// Columns of a quantised weight of `k` rows that are widened at once: whole tiles where there are as many. None where a device has no
+/// room for one block.
+fn widened_columns(k: usize, limits: &Limits) -> usize {
+    let columns = most_elements(limits).min(WIDENED_BYTES / 4) / k.max(1);
+    let (_, tile, _) = Family::Octet.tile();
+    columns - columns % if columns < tile { WIDENED.1 } else { tile }
+}
+
+/// Some columns of a quantised matrix as f32, in rows, and what writes them.
+fn widen(matrix: &Tensor, columns: &Range<usize>, limits: &Limits) -> Result<(Tensor, Dispatch)> {
+    let [all, depth] = matrix.dims("linear", "weight")?;
+    let out = Tensor::temporary(&[depth, columns.len()]);
+    let (rows, width, blocks) = WIDENED;
+    let count = depth.div_ceil(rows) * columns.len().div_ceil(width);
+    let mut params = words([all, depth])?;
+    params.extend(words(quant_words(matrix))?);
+    params.extend(words([columns.start, columns.len()])?);
+    let dispatch = Dispatch {
+        kernel: Kernel::new("widen_weight", format_flag(matrix.dtype())),
+        grid: limits.fold(count.div_ceil(blocks))?,
+        params,
+        flops: out.len() as u64 * ELEMENT_COST,
+        bindings: vec![Binding::read(matrix), Binding::write(&out)],
     };
     Ok((out, dispatch))
 }
