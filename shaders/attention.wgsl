@@ -4,7 +4,7 @@
 //   keys, d]; bias [heads, bias_stride] with distance j - i at bias_first + j - i; out [queries, heads of the whole
 //   tensor, d], written from head out_head on. d is a multiple of 4, and all but the bias start at whole vectors. An
 //   unused bias is q.
-// Grid: as DIRECT, QUAD (shared/attention_direct.wgsl), or HEAD32, HEAD64, HEAD128 (attention_tiled.wgsl).
+// Grid: as DIRECT, QUAD, OCTET (shared/attention_direct.wgsl), or HEAD32, HEAD64, HEAD128 (attention_tiled.wgsl).
 // Workgroup: as the family.
 
 struct Params {
@@ -28,7 +28,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 //#if TEXELS
-//#if STORED
+//#if OCTET
 @group(0) @binding(1) var q: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(2) var k: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(3) var v: texture_storage_2d<rgba32float, read>;
@@ -42,7 +42,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
 //#endif
+//#if !PLAIN
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
+//#endif
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>;
 
 //#include "shared/base.wgsl"
@@ -69,13 +71,15 @@ fn out_row(head: u32, query: u32) -> u32 {
     return base(5u) / 4u + row * params.out_vectors + (params.out_head + head) * params.vectors;
 }
 
+//#if !PLAIN
 // The bias of a pair, in powers of two; rows past the last are the last.
 fn bias_at(head: u32, query: u32, key: u32) -> f32 {
     let distance = params.bias_first + min(key, params.keys - 1u) - min(query, params.queries - 1u);
     return params.bias_scale * bias[base(4u) + head * params.bias_stride + distance];
 }
+//#endif
 
-//#if DIRECT|QUAD
+//#if DIRECT|QUAD|OCTET
 //#include "shared/attention_direct.wgsl"
 //#else
 //#include "shared/attention_tiled.wgsl"

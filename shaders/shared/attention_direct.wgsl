@@ -3,11 +3,13 @@
 //   registers, and 16 keys cost as many loads as an 8 x 8 tile of a matrix product. With QUAD four neighbours work on
 //   16 queries of a head, and each loads four of the 16 keys for all: a software adapter reads storage lane by lane,
 //   which costs more than the arithmetic. With LONG too they take 32 keys at a time: queries and sums are read half as
-//   often. With TEXELS q, k and v are textures, with STORED storage textures, and the sums an array of the invocation:
-//   with out they would be most of the time. What is only done sometimes is a loop of one turn or none: both sides of a
-//   branch would be run.
-// Layouts: as attention.wgsl. With QUAD invocations 4 i to 4 i + 3 of a workgroup are a quad (quad_probe.wgsl).
-// Grid: one workgroup for 8 blocks of four queries (QUAD: 2 of 16), queries innermost, folded.
+//   often. With TEXELS q, k and v are textures, and the sums an array of the invocation: with out they would be most of
+//   the time. With OCTET the textures are storage textures, and eight neighbours work on 32 queries and 32 keys. What
+//   is only done sometimes is a loop of one turn or none: both sides of a branch would be run. lavapipe runs such a
+//   loop once all the same, so that it has a variant without bias, PLAIN.
+// Layouts: as attention.wgsl. With QUAD invocations 4 i to 4 i + 3 of a workgroup are a quad (quad_probe.wgsl), with
+//   OCTET a workgroup is one subgroup (octet.wgsl).
+// Grid: one workgroup for 8 blocks of four queries (QUAD: 2 of 16; OCTET: one of 32), queries innermost, folded.
 // Workgroup: no memory.
 
 //#if LONG
@@ -29,7 +31,7 @@ fn query_place(head: u32, query: u32) -> Row {
 }
 
 fn load_query(row: Row, c: u32) -> vec4<f32> {
-    //#if STORED
+    //#if OCTET
     return textureLoad(q, row + vec2<u32>(c, 0u));
     //#else
     return textureLoad(q, row + vec2<u32>(c, 0u), 0);
@@ -37,7 +39,7 @@ fn load_query(row: Row, c: u32) -> vec4<f32> {
 }
 
 fn load_key(row: Row, c: u32) -> vec4<f32> {
-    //#if STORED
+    //#if OCTET
     return textureLoad(k, row + vec2<u32>(c, 0u));
     //#else
     return textureLoad(k, row + vec2<u32>(c, 0u), 0);
@@ -45,7 +47,7 @@ fn load_key(row: Row, c: u32) -> vec4<f32> {
 }
 
 fn load_value(row: Row, c: u32) -> vec4<f32> {
-    //#if STORED
+    //#if OCTET
     return textureLoad(v, row + vec2<u32>(c, 0u));
     //#else
     return textureLoad(v, row + vec2<u32>(c, 0u), 0);
@@ -98,6 +100,9 @@ fn load_values(rows: Rows, c: u32) -> mat4x4<f32> {
     );
 }
 
+//#if OCTET
+//#include "shared/octet.wgsl"
+//#endif
 //#if QUAD
 // What one invocation of the quad has.
 fn from0(m: mat4x4<f32>) -> mat4x4<f32> {
@@ -141,15 +146,24 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
+    // All take part in broadcasts: blocks past the last are the last, and nothing of them is stored.
+    //#if OCTET
+    let blocks = (params.queries + 31u) / 32u;
+    let block = workgroup_index(workgroup, grid);
+    let head = min(block / blocks, params.heads - 1u);
+    let query = block % blocks * 32u + thread * 4u;
+    let exists = block / blocks < params.heads;
+    let count = select(0u, min(params.queries - min(query, params.queries), 4u), exists);
+    //#endif
     //#if QUAD
     let blocks = (params.queries + 15u) / 16u;
     let block = workgroup_index(workgroup, grid) * 2u + thread / 4u;
-    // All take part in the broadcasts: blocks past the last are the last, and nothing of them is stored.
     let head = min(block / blocks, params.heads - 1u);
     let query = block % blocks * 16u + thread % 4u * 4u;
     let exists = block / blocks < params.heads;
     let count = select(0u, min(params.queries - min(query, params.queries), 4u), exists);
-    //#else
+    //#endif
+    //#if DIRECT
     let blocks = (params.queries + 3u) / 4u;
     let block = workgroup_index(workgroup, grid) * 8u + thread;
     let head = block / blocks;
@@ -174,21 +188,27 @@ fn main(
     // Columns are queries, four of their elements each.
     var sums = array<mat4x4<f32>, 32>();
     //#endif
-    for (var key = 0u; key < params.keys; key += BLOCK_KEYS) {
+    let keys = params.keys;
+    let vectors = params.vectors;
+    for (var key = 0u; key < keys; key += BLOCK_KEYS) {
+        //#if OCTET
+        let own_rows = key_rows(head, key + thread * 4u);
+        //#endif
         //#if QUAD
         let own_key = key + thread % 4u * 4u;
         let own_rows = key_rows(head, own_key);
         //#if LONG
         let more_rows = key_rows(head, own_key + 16u);
         //#endif
-        //#else
+        //#endif
+        //#if DIRECT
         let rows0 = key_rows(head, key);
         let rows1 = key_rows(head, key + 4u);
         let rows2 = key_rows(head, key + 8u);
         let rows3 = key_rows(head, key + 12u);
         //#endif
 
-        let is_last = select(0u, 1u, key + BLOCK_KEYS >= params.keys);
+        let is_last = select(0u, 1u, key + BLOCK_KEYS >= keys);
         // Columns are queries, rows are keys.
         var s0 = mat4x4<f32>();
         var s1 = mat4x4<f32>();
@@ -200,10 +220,21 @@ fn main(
         var s6 = mat4x4<f32>();
         var s7 = mat4x4<f32>();
         //#endif
-        for (var c = 0u; c < params.vectors; c++) {
+        for (var c = 0u; c < vectors; c++) {
             let queries = mat4x4<f32>(
                 load_query(q0, c), load_query(q1, c), load_query(q2, c), load_query(q3, c),
             );
+            //#if OCTET
+            let own_keys = load_keys(own_rows, c);
+            s0 += from0(own_keys) * queries;
+            s1 += from1(own_keys) * queries;
+            s2 += from2(own_keys) * queries;
+            s3 += from3(own_keys) * queries;
+            s4 += from4(own_keys) * queries;
+            s5 += from5(own_keys) * queries;
+            s6 += from6(own_keys) * queries;
+            s7 += from7(own_keys) * queries;
+            //#endif
             //#if QUAD
             let own_keys = load_keys(own_rows, c);
             s0 += from0(own_keys) * queries;
@@ -217,7 +248,8 @@ fn main(
             s6 += from2(more_keys) * queries;
             s7 += from3(more_keys) * queries;
             //#endif
-            //#else
+            //#endif
+            //#if DIRECT
             s0 += load_keys(rows0, c) * queries;
             s1 += load_keys(rows1, c) * queries;
             s2 += load_keys(rows2, c) * queries;
@@ -234,6 +266,7 @@ fn main(
         s6 *= params.scale;
         s7 *= params.scale;
         //#endif
+        //#if !PLAIN
         for (var once = 0u; once < params.has_bias; once++) {
             s0 += biases(head, query, key);
             s1 += biases(head, query, key + 4u);
@@ -246,6 +279,7 @@ fn main(
             s7 += biases(head, query, key + 28u);
             //#endif
         }
+        //#endif
         for (var once = 0u; once < is_last; once++) {
             s0 = end(key, s0);
             s1 = end(key + 4u, s1);
@@ -317,7 +351,18 @@ fn main(
             //#endif
         }
 
-        for (var c = 0u; c < params.vectors; c++) {
+        for (var c = 0u; c < vectors; c++) {
+            //#if OCTET
+            let own_values = load_values(own_rows, c);
+            var sum = from0(own_values) * s0;
+            sum += from1(own_values) * s1;
+            sum += from2(own_values) * s2;
+            sum += from3(own_values) * s3;
+            sum += from4(own_values) * s4;
+            sum += from5(own_values) * s5;
+            sum += from6(own_values) * s6;
+            sum += from7(own_values) * s7;
+            //#endif
             //#if QUAD
             let own_values = load_values(own_rows, c);
             var sum = from0(own_values) * s0;
@@ -331,7 +376,8 @@ fn main(
             sum += from2(more_values) * s6;
             sum += from3(more_values) * s7;
             //#endif
-            //#else
+            //#endif
+            //#if DIRECT
             var sum = load_values(rows0, c) * s0;
             sum += load_values(rows1, c) * s1;
             sum += load_values(rows2, c) * s2;
@@ -349,7 +395,7 @@ fn main(
         }
     }
     //#if TEXELS
-    for (var c = 0u; c < params.vectors; c++) {
+    for (var c = 0u; c < vectors; c++) {
         store(vec4<u32>(out0, out1, out2, out3) + c, count, sums[c]);
     }
     //#endif
@@ -380,6 +426,7 @@ fn weights(s: mat4x4<f32>, most: vec4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(exp2(s[0] - most.x), exp2(s[1] - most.y), exp2(s[2] - most.z), exp2(s[3] - most.w));
 }
 
+//#if !PLAIN
 // Four keys' biases of a query.
 fn bias_column(head: u32, query: u32, key: u32) -> vec4<f32> {
     return vec4<f32>(
@@ -398,6 +445,7 @@ fn biases(head: u32, query: u32, key: u32) -> mat4x4<f32> {
     }
     return mat4x4<f32>(columns[0], columns[1], columns[2], columns[3]);
 }
+//#endif
 
 // The last block of keys: the last key's bias, and nothing from keys past it.
 fn end(key: u32, s: mat4x4<f32>) -> mat4x4<f32> {

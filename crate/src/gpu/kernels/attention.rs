@@ -9,6 +9,9 @@ const OP: &str = "attention";
 /// So many keys quads take 32 at a time instead of 16: a third fewer loads, and at most 31 keys in vain.
 const LONG_KEYS: usize = 128;
 
+/// Which of the bindings the bias is, which the variant without one leaves out.
+const BIAS: usize = 3;
+
 /// Queries and heads of one dispatch.
 struct Split {
     heads: usize,
@@ -21,7 +24,7 @@ pub(super) fn lower(op: &Attention, limits: &Limits) -> Result<Vec<Dispatch>> {
     for (what, tensor) in [("q", &op.q), ("k", &op.k), ("v", &op.v), ("out", &op.out)] {
         expect_aligned(OP, what, tensor)?;
     }
-    // Invocations take four queries each, together 16 in a quad; a workgroup of tiles takes 64.
+    // Invocations take four queries each, together 16 in a quad and 32 in an octet; a workgroup of tiles takes 64.
     let (flags, tile, workgroup_tiles): (&[_], _, _) = match d {
         _ if limits.barrier_free && limits.quads && keys >= LONG_KEYS => (&["QUAD", "LONG"], 16, 2),
         _ if limits.barrier_free && limits.quads => (&["QUAD"], 16, 2),
@@ -62,12 +65,19 @@ pub(super) fn lower(op: &Attention, limits: &Limits) -> Result<Vec<Dispatch>> {
             let flops = 4 * (part.len() * rows.len()) as u64 * (keys * d) as u64;
             let texels =
                 limits.quads && flops >= limits.texel_flops && read_as_texels(&mut bindings, &[d; 3]);
-            let stored = texels && limits.octets;
-            let textures = [texels.then_some("TEXELS"), stored.then_some("STORED")];
+            let (flags, tile, workgroup_tiles): (&[_], _, _) = match op.bias {
+                _ if !(texels && limits.octets) => (flags, tile, workgroup_tiles),
+                Some(_) => (&["OCTET", "LONG"], 32, 1),
+                None => {
+                    bindings.remove(BIAS);
+                    (&["OCTET", "LONG", "PLAIN"], 32, 1)
+                }
+            };
+            let texels = texels.then_some("TEXELS");
             let log2_e = std::f32::consts::LOG2_E;
             params.extend([op.scale * log2_e, log2_e, op.last_key_bias * log2_e].map(f32::to_bits));
             dispatches.push(Dispatch {
-                kernel: Kernel::new(OP, flags.iter().copied().chain(textures.into_iter().flatten())),
+                kernel: Kernel::new(OP, flags.iter().copied().chain(texels)),
                 grid: limits.fold((part.len() * rows.len().div_ceil(tile)).div_ceil(workgroup_tiles))?,
                 params,
                 flops,
