@@ -7,7 +7,7 @@ use super::*;
 use crate::ops::{Combine, Linear, LinearWeight};
 
 /// Most bytes of a weight that is widened: scratch, beside which a texture of it lies.
-const WIDENED_BYTES: usize = 32 << 20;
+const WIDENED_BYTES: usize = 16 << 20;
 
 /// Rows and columns of a block of `widen_weight.wgsl`, and its blocks in a workgroup.
 const WIDENED: (usize, usize, usize) = (32, 4, 32);
