@@ -12,6 +12,16 @@
 // Grid: one workgroup for 8 blocks of four queries (QUAD: 2 of 16; OCTET: one of 32), queries innermost, folded.
 // Workgroup: no memory.
 
+//#if OCTET|QUAD
+// Invocations that work on the same keys, and their queries.
+//#if OCTET
+const SHARING = 8u;
+//#else
+const SHARING = 4u;
+//#endif
+const BLOCK_QUERIES = 4u * SHARING;
+//#endif
+
 //#if LONG
 const BLOCK_KEYS = 32u;
 //#else
@@ -146,20 +156,12 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    // All take part in broadcasts: blocks past the last are the last, and nothing of them is stored.
-    //#if OCTET
-    let blocks = (params.queries + 31u) / 32u;
-    let block = workgroup_index(workgroup, grid);
+    //#if OCTET|QUAD
+    let blocks = (params.queries + BLOCK_QUERIES - 1u) / BLOCK_QUERIES;
+    let block = workgroup_index(workgroup, grid) * (8u / SHARING) + thread / SHARING;
+    // All take part in the broadcasts: blocks past the last are the last, and nothing of them is stored.
     let head = min(block / blocks, params.heads - 1u);
-    let query = block % blocks * 32u + thread * 4u;
-    let exists = block / blocks < params.heads;
-    let count = select(0u, min(params.queries - min(query, params.queries), 4u), exists);
-    //#endif
-    //#if QUAD
-    let blocks = (params.queries + 15u) / 16u;
-    let block = workgroup_index(workgroup, grid) * 2u + thread / 4u;
-    let head = min(block / blocks, params.heads - 1u);
-    let query = block % blocks * 16u + thread % 4u * 4u;
+    let query = block % blocks * BLOCK_QUERIES + thread % SHARING * 4u;
     let exists = block / blocks < params.heads;
     let count = select(0u, min(params.queries - min(query, params.queries), 4u), exists);
     //#endif
@@ -191,12 +193,11 @@ fn main(
     let keys = params.keys;
     let vectors = params.vectors;
     for (var key = 0u; key < keys; key += BLOCK_KEYS) {
-        //#if OCTET
-        let own_rows = key_rows(head, key + thread * 4u);
+        //#if OCTET|QUAD
+        let own_key = key + thread % SHARING * 4u;
+        let own_rows = key_rows(head, own_key);
         //#endif
         //#if QUAD
-        let own_key = key + thread % 4u * 4u;
-        let own_rows = key_rows(head, own_key);
         //#if LONG
         let more_rows = key_rows(head, own_key + 16u);
         //#endif
@@ -224,23 +225,20 @@ fn main(
             let queries = mat4x4<f32>(
                 load_query(q0, c), load_query(q1, c), load_query(q2, c), load_query(q3, c),
             );
-            //#if OCTET
+            //#if OCTET|QUAD
             let own_keys = load_keys(own_rows, c);
             s0 += from0(own_keys) * queries;
             s1 += from1(own_keys) * queries;
             s2 += from2(own_keys) * queries;
             s3 += from3(own_keys) * queries;
+            //#endif
+            //#if OCTET
             s4 += from4(own_keys) * queries;
             s5 += from5(own_keys) * queries;
             s6 += from6(own_keys) * queries;
             s7 += from7(own_keys) * queries;
             //#endif
             //#if QUAD
-            let own_keys = load_keys(own_rows, c);
-            s0 += from0(own_keys) * queries;
-            s1 += from1(own_keys) * queries;
-            s2 += from2(own_keys) * queries;
-            s3 += from3(own_keys) * queries;
             //#if LONG
             let more_keys = load_keys(more_rows, c);
             s4 += from0(more_keys) * queries;
@@ -352,23 +350,20 @@ fn main(
         }
 
         for (var c = 0u; c < vectors; c++) {
-            //#if OCTET
+            //#if OCTET|QUAD
             let own_values = load_values(own_rows, c);
             var sum = from0(own_values) * s0;
             sum += from1(own_values) * s1;
             sum += from2(own_values) * s2;
             sum += from3(own_values) * s3;
+            //#endif
+            //#if OCTET
             sum += from4(own_values) * s4;
             sum += from5(own_values) * s5;
             sum += from6(own_values) * s6;
             sum += from7(own_values) * s7;
             //#endif
             //#if QUAD
-            let own_values = load_values(own_rows, c);
-            var sum = from0(own_values) * s0;
-            sum += from1(own_values) * s1;
-            sum += from2(own_values) * s2;
-            sum += from3(own_values) * s3;
             //#if LONG
             let more_values = load_values(more_rows, c);
             sum += from0(more_values) * s4;

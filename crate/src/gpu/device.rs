@@ -167,9 +167,9 @@ impl Gpu {
         gpu.limits.quads =
             gpu.limits.barrier_free && options.quads.unwrap_or(true) && gpu.has_quads().await?;
         if gpu.limits.quads {
-            gpu.limits.octets = options.octets.unwrap_or(true) && gpu.has_octets().await?;
             let default = if gpu.info.software { Limits::SOFTWARE_TEXEL_FLOPS } else { u64::MAX };
             gpu.limits.texel_flops = options.texel_flops.unwrap_or(default);
+            gpu.limits.octets = options.octets.unwrap_or(true) && gpu.has_octets().await?;
             if gpu.limits.octets {
                 gpu.limits.max_dispatch_flops =
                     options.max_dispatch_flops.unwrap_or(Limits::OCTETS_DISPATCH_FLOPS);

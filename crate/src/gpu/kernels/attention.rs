@@ -65,19 +65,18 @@ pub(super) fn lower(op: &Attention, limits: &Limits) -> Result<Vec<Dispatch>> {
             let flops = 4 * (part.len() * rows.len()) as u64 * (keys * d) as u64;
             let texels =
                 limits.quads && flops >= limits.texel_flops && read_as_texels(&mut bindings, &[d; 3]);
-            let (flags, tile, workgroup_tiles): (&[_], _, _) = match op.bias {
-                _ if !(texels && limits.octets) => (flags, tile, workgroup_tiles),
-                Some(_) => (&["OCTET", "LONG"], 32, 1),
-                None => {
-                    bindings.remove(BIAS);
-                    (&["OCTET", "LONG", "PLAIN"], 32, 1)
-                }
-            };
-            let texels = texels.then_some("TEXELS");
+            let octets = texels && limits.octets;
+            let (flags, tile, workgroup_tiles): (&[_], _, _) =
+                if octets { (&["OCTET", "LONG"], 32, 1) } else { (flags, tile, workgroup_tiles) };
+            let plain = octets && op.bias.is_none();
+            if plain {
+                bindings.remove(BIAS);
+            }
+            let more = [plain.then_some("PLAIN"), texels.then_some("TEXELS")];
             let log2_e = std::f32::consts::LOG2_E;
             params.extend([op.scale * log2_e, log2_e, op.last_key_bias * log2_e].map(f32::to_bits));
             dispatches.push(Dispatch {
-                kernel: Kernel::new(OP, flags.iter().copied().chain(texels)),
+                kernel: Kernel::new(OP, flags.iter().copied().chain(more.into_iter().flatten())),
                 grid: limits.fold((part.len() * rows.len().div_ceil(tile)).div_ceil(workgroup_tiles))?,
                 params,
                 flops,

@@ -190,7 +190,8 @@ impl Gemm {
         let flops = 2 * self.rows as u64 * self.columns as u64 * depth as u64;
         let texel_family = self.texel_family(limits);
         // Quantised weights are read so in octets alone: others have large ones widened.
-        let quantised = matches!(format, Some("QUANT8" | "QUANT4"));
+        let quantised =
+            bindings.get(1).is_some_and(|weight| matches!(weight.tensor.dtype(), DType::Quants(_)));
         let texels = vectors
             && family == Family::Quad
             && flops >= limits.texel_flops
