@@ -23,6 +23,7 @@ struct Reflection {
     flags: Vec<String>,
     uniform_bytes: u32,
     bindings: Vec<(u32, Access)>,
+    sampler: Option<u32>,
     workgroup_size: [u32; 3],
     workgroup_bytes: u32,
 }
@@ -110,8 +111,8 @@ fn table(shaders: &Path) -> Result<String, Vec<String>> {
     for r in &reflections {
         let _ = writeln!(
             text,
-            "    Reflection {{ shader: {:?}, flags: &{:?}, uniform_bytes: {}, bindings: &{:?}, workgroup_size: {:?}, workgroup_bytes: {} }},",
-            r.shader, r.flags, r.uniform_bytes, r.bindings, r.workgroup_size, r.workgroup_bytes
+            "    Reflection {{ shader: {:?}, flags: &{:?}, uniform_bytes: {}, bindings: &{:?}, sampler: {:?}, workgroup_size: {:?}, workgroup_bytes: {} }},",
+            r.shader, r.flags, r.uniform_bytes, r.bindings, r.sampler, r.workgroup_size, r.workgroup_bytes
         );
     }
     text.push_str("];\n");
@@ -196,7 +197,7 @@ fn reflect<'a>(
     };
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|error| fault(&error.to_string()))?;
-    let (mut uniform_bytes, mut bindings, mut workgroup_bytes) = (None, Vec::new(), 0);
+    let (mut uniform_bytes, mut sampler, mut bindings, mut workgroup_bytes) = (None, None, Vec::new(), 0);
     for (handle, variable) in module.global_variables.iter() {
         let size = layouter[variable.ty].size;
         match (variable.space, variable.binding) {
@@ -215,6 +216,10 @@ fn reflect<'a>(
                 Some(naga::ResourceBinding { group: 0, binding: binding @ 1..=8 }),
             ) => {
                 let access = match module.types[variable.ty].inner {
+                    naga::TypeInner::Sampler { comparison: false } => {
+                        sampler = Some(binding);
+                        continue;
+                    }
                     naga::TypeInner::Image {
                         class: naga::ImageClass::Sampled { kind: naga::ScalarKind::Float, multi: false },
                         dim: naga::ImageDimension::D2,
@@ -244,7 +249,7 @@ fn reflect<'a>(
             (naga::AddressSpace::Private, None) => {}
             _ => {
                 return Err(fault(
-                    "bindings are a uniform block at 0 and storage buffers or textures at 1 to 8, in group 0",
+                    "bindings are a uniform block at 0 and storage buffers, textures or a sampler at 1 to 8, in group 0",
                 ));
             }
         }
@@ -264,6 +269,7 @@ fn reflect<'a>(
         flags: flags.iter().map(|&f| f.into()).collect(),
         uniform_bytes: uniform_bytes.ok_or_else(|| fault("there is no uniform block at binding 0"))?,
         bindings,
+        sampler,
         workgroup_size: entry.workgroup_size,
         workgroup_bytes,
     })

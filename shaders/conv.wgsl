@@ -87,7 +87,7 @@ fn row_source(row: u32) -> vec2<i32> {
 // A pixel of the frame by its first element, or its first texel; or one outside of the frame, which is zero.
 struct Pixel {
     //#if TEXELS
-    at: vec2<u32>,
+    at: TexelRow,
     //#else
     at: u32,
     //#endif
@@ -103,7 +103,7 @@ fn tap_source(source: vec2<i32>, tap: u32) -> Pixel {
     let outside = tap >= params.gemm.taps || any(at >= size);
     let index = select((pixel.x - params.first_in_row) * params.width + pixel.y, 0u, outside);
     //#if TEXELS
-    return Pixel(texel_row(1u, index, params.gemm.channels / 4u), outside);
+    return Pixel(texel_row(frame, base(1u), index, params.gemm.channels / 4u), outside);
     //#else
     return Pixel(base(1u) + index * params.gemm.channels, outside);
     //#endif
@@ -112,12 +112,7 @@ fn tap_source(source: vec2<i32>, tap: u32) -> Pixel {
 // By selection, because a software adapter is a fifth slower with a branch.
 fn load_tap(pixel: Pixel, vector: u32) -> vec4<f32> {
     //#if TEXELS
-    let texel = pixel.at + vec2<u32>(vector, 0u);
-    //#if OCTET
-    return select(textureLoad(frame, texel), vec4<f32>(), pixel.outside);
-    //#else
-    return select(textureLoad(frame, texel, 0), vec4<f32>(), pixel.outside);
-    //#endif
+    return select(load_texel(frame, pixel.at, vector), vec4<f32>(), pixel.outside);
     //#else
     //#if VEC4
     return select(frame[pixel.at / 4u + vector], vec4<f32>(), pixel.outside);

@@ -42,27 +42,18 @@ struct Params {
 //#include "shared/base.wgsl"
 //#include "shared/rows.wgsl"
 
-// The normalised value of column j of the row that starts at `start`.
-fn normalised(start: u32, j: u32, factor: f32) -> f32 {
-    //#if NORM
-    return x[start + j] * factor * weight[base(3u) + j];
-    //#else
-    return x[start + j];
-    //#endif
-}
-
 //#if ROPE
-// Where the cosine for an even channel of a token stands in the table.
-fn angle(token: u32, channel: u32) -> u32 {
+// Where the tables' rows of a token's t, y and x start, less the channels before each axis's own.
+fn turns(token: u32) -> vec3<u32> {
+    let size = params.size;
     let dims = params.dims;
-    if channel < dims.x {
-        return token / (params.size.x * params.size.y) * dims.x + channel;
-    }
-    if channel < dims.x + dims.y {
-        return params.tables.x + token / params.size.y % params.size.x * dims.y + channel - dims.x;
-    }
+    let tables = params.tables + base(4u);
     let rest = params.head_dim - dims.x - dims.y;
-    return params.tables.y + token % params.size.y * rest + channel - dims.x - dims.y;
+    let line = token / size.y;
+    let t = base(4u) + line / size.x * dims.x;
+    let y = tables.x + line % size.x * dims.y;
+    let x = tables.y + token % size.y * rest;
+    return vec3<u32>(t, y - dims.x, x - dims.x - dims.y);
 }
 //#endif
 
@@ -74,34 +65,55 @@ fn main(
 ) {
     let row = workgroup_index(workgroup, grid) * ROWS + thread / LANES;
     let lane = thread % LANES;
-    let start = base(1u) + min(row, params.rows - 1u) * params.width;
-    var factor = 1.0;
+    // Software adapters read a uniform anew in every turn of a loop that names it.
+    let rows = params.rows;
+    let width = params.width;
+    let head_dim = params.head_dim;
+    let head_stride = params.head_stride;
+    let first = params.first_column;
+    let end = first + params.columns;
+    let start = base(1u) + min(row, rows - 1u) * width;
     //#if NORM
     var square = 0.0;
-    for (var j = lane; j < params.width; j += LANES) {
-        square += x[start + j] * x[start + j];
+    for (var j = lane; j < width; j += LANES) {
+        let v = x[start + j];
+        square += v * v;
     }
-    factor = 1.0 / sqrt(row_sum(thread, square) / f32(params.width) + params.eps);
+    let factor = 1.0 / sqrt(row_sum(thread, square) / f32(width) + params.eps);
+    let weights = base(3u);
     //#endif
-    if row >= params.rows {
+    if row >= rows {
         return;
     }
-    let target_row = base(2u) + row * params.head_dim;
+    let target_row = base(2u) + row * head_dim;
     //#if ROPE
-    for (var i = lane * 2u; i < params.columns; i += LANES * 2u) {
-        let j = params.first_column + i;
-        let channel = i % params.head_dim;
-        let at = base(4u) + angle(params.first_row + row, channel);
-        let pair = vec2<f32>(normalised(start, j, factor), normalised(start, j + 1u, factor));
-        let turn = vec2<f32>(table[at], table[at + 1u]);
-        let o = target_row + i / params.head_dim * params.head_stride + channel;
-        out[o] = pair.x * turn.x - pair.y * turn.y;
-        out[o + 1u] = pair.y * turn.x + pair.x * turn.y;
+    let dims = params.dims;
+    let turn_of = turns(params.first_row + row);
+    for (var channel = lane * 2u; channel < head_dim; channel += LANES * 2u) {
+        let axis = select(select(turn_of.z, turn_of.y, channel < dims.x + dims.y), turn_of.x, channel < dims.x);
+        let turn = vec2<f32>(table[axis + channel], table[axis + channel + 1u]);
+        var o = target_row + channel;
+        for (var j = first + channel; j < end; j += head_dim) {
+            var pair = vec2<f32>(x[start + j], x[start + j + 1u]);
+            //#if NORM
+            pair *= factor * vec2<f32>(weight[weights + j], weight[weights + j + 1u]);
+            //#endif
+            out[o] = pair.x * turn.x - pair.y * turn.y;
+            out[o + 1u] = pair.y * turn.x + pair.x * turn.y;
+            o += head_stride;
+        }
     }
     //#else
-    for (var i = lane; i < params.columns; i += LANES) {
-        let y = normalised(start, params.first_column + i, factor);
-        out[target_row + i / params.head_dim * params.head_stride + i % params.head_dim] = y;
+    for (var channel = lane; channel < head_dim; channel += LANES) {
+        var o = target_row + channel;
+        for (var j = first + channel; j < end; j += head_dim) {
+            var y = x[start + j];
+            //#if NORM
+            y *= factor * weight[weights + j];
+            //#endif
+            out[o] = y;
+            o += head_stride;
+        }
     }
     //#endif
 }

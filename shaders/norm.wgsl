@@ -81,22 +81,33 @@ fn main(
     if row >= params.rows {
         return;
     }
+    // What a loop names of the uniforms is read before it: software adapters read it anew in every turn.
     let target_start = base(2u) + row * columns;
     //#if MODULATE
     let timestep = min((params.first_row + row) / params.rows_per_timestep, params.timesteps - 1u);
     let embedding_start = base(6u) + timestep * params.width;
+    let shift_embedding = embedding_start + params.shift_embedding;
+    let scale_embedding = embedding_start + params.scale_embedding;
+    let shift_table = base(5u) + params.shift_table;
+    let scale_table = base(5u) + params.scale_table;
+    //#endif
+    //#if WEIGHT
+    let weights = base(3u);
+    //#endif
+    //#if BIAS
+    let biases = base(4u);
     //#endif
     for (var j = lane; j < columns; j += LANES) {
         var y = (x[start + j] - mean) * factor;
         //#if WEIGHT
-        y *= weight[base(3u) + j];
+        y *= weight[weights + j];
         //#endif
         //#if BIAS
-        y += bias[base(4u) + j];
+        y += bias[biases + j];
         //#endif
         //#if MODULATE
-        let shift = table[base(5u) + params.shift_table + j] + embedding[embedding_start + params.shift_embedding + j];
-        let scale = table[base(5u) + params.scale_table + j] + embedding[embedding_start + params.scale_embedding + j];
+        let shift = table[shift_table + j] + embedding[shift_embedding + j];
+        let scale = table[scale_table + j] + embedding[scale_embedding + j];
         y = y * (1.0 + scale) + shift;
         //#endif
         //#if SILU

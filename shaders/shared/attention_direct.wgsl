@@ -29,39 +29,26 @@ const BLOCK_KEYS = 16u;
 //#endif
 
 //#if TEXELS
-// The first texel of a row.
-alias Row = vec2<u32>;
+alias Row = TexelRow;
 
 fn key_place(head: u32, key: u32) -> Row {
-    return texel_row(2u, head * params.keys + min(key, params.keys - 1u), params.vectors);
+    return texel_row(k, base(2u), head * params.keys + min(key, params.keys - 1u), params.vectors);
 }
 
 fn query_place(head: u32, query: u32) -> Row {
-    return texel_row(1u, head * params.query_stride + min(query, params.queries - 1u), params.vectors);
+    return texel_row(q, base(1u), head * params.query_stride + min(query, params.queries - 1u), params.vectors);
 }
 
 fn load_query(row: Row, c: u32) -> vec4<f32> {
-    //#if OCTET
-    return textureLoad(q, row + vec2<u32>(c, 0u));
-    //#else
-    return textureLoad(q, row + vec2<u32>(c, 0u), 0);
-    //#endif
+    return load_texel(q, row, c);
 }
 
 fn load_key(row: Row, c: u32) -> vec4<f32> {
-    //#if OCTET
-    return textureLoad(k, row + vec2<u32>(c, 0u));
-    //#else
-    return textureLoad(k, row + vec2<u32>(c, 0u), 0);
-    //#endif
+    return load_texel(k, row, c);
 }
 
 fn load_value(row: Row, c: u32) -> vec4<f32> {
-    //#if OCTET
-    return textureLoad(v, row + vec2<u32>(c, 0u));
-    //#else
-    return textureLoad(v, row + vec2<u32>(c, 0u), 0);
-    //#endif
+    return load_texel(v, row, c);
 }
 //#else
 

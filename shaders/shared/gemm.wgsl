@@ -122,20 +122,57 @@ fn load_b4(k: u32, j: u32) -> mat4x4<f32> {
     return widen_block(load_block(k, j), k);
 }
 //#else
+//#if TEXELS
+// Of the weight's texture: texels of a row of the weight, and its rows in one of the texture, as a power of two.
+struct WeightRows {
+    vectors: u32,
+    shift: u32,
+    //#if !OCTET|BFLOAT
+    step: vec2<f32>,
+    //#endif
+}
+
+fn weight_rows() -> WeightRows {
+    //#if OCTET|BFLOAT
+    return WeightRows(params.gemm.stride / 4u, base(2u));
+    //#else
+    return WeightRows(params.gemm.stride / 4u, base(2u), texel_step(weight));
+    //#endif
+}
+
+// Texel with the column j, in a row of the weight; past the last column it is the last.
+fn texel_column(rows: WeightRows, j: u32) -> u32 {
+    return min(j / 4u, rows.vectors - 1u);
+}
+
+fn load_row(rows: WeightRows, k: u32, column: u32) -> vec4<f32> {
+    let at = shifted_row(rows.shift, k, rows.vectors) + vec2<u32>(column, 0u);
+    //#if OCTET
+    return widen(textureLoad(weight, at));
+    //#else
+    //#if BFLOAT
+    // Words cannot be sampled.
+    return widen(textureLoad(weight, at, 0));
+    //#else
+    return widen(textureSampleLevel(weight, nearest, texel_middle(at, rows.step), 0.0));
+    //#endif
+    //#endif
+}
+
+// The weights of the four columns of a texel at the four k from k on, a column of the matrix a k.
+fn load_rows(rows: WeightRows, k: u32, column: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        load_row(rows, k, column),
+        load_row(rows, k + 1u, column),
+        load_row(rows, k + 2u, column),
+        load_row(rows, k + 3u, column),
+    );
+}
+//#else
 // Four columns from j on of the weight at k; past the last column they are the last.
 fn load_words(k: u32, j: u32) -> Words {
     let stride = params.gemm.stride / 4u;
-    let column = min(j / 4u, stride - 1u);
-    //#if TEXELS
-    let at = texel_row(2u, weight_row(k), stride) + vec2<u32>(column, 0u);
-    //#if OCTET
-    return textureLoad(weight, at);
-    //#else
-    return textureLoad(weight, at, 0);
-    //#endif
-    //#else
-    return weight[base(2u) / 4u + weight_row(k) * stride + column];
-    //#endif
+    return weight[base(2u) / 4u + weight_row(k) * stride + min(j / 4u, stride - 1u)];
 }
 
 // The weights of the four columns from j on at the four k from k on, a column of the matrix a k.
@@ -147,6 +184,7 @@ fn load_b4(k: u32, j: u32) -> mat4x4<f32> {
         widen(load_words(k + 3u, j)),
     );
 }
+//#endif
 //#endif
 
 // What ends the sums of a tile, read once: lavapipe reads a uniform anew wherever it is named, invocation by

@@ -35,28 +35,6 @@ fn add_rows(sums: ptr<function, Sums>, a: vec4<f32>, left: mat4x4<f32>, right: m
     add_row(sums, 7u, subgroupBroadcast(a, 7u), left, right);
 }
 
-//#if !QUANT8|QUANT4
-// Of the weight's texture: texels of a row of the weight, and its rows in one of the texture, as a power of two.
-struct Rows {
-    vectors: u32,
-    shift: u32,
-}
-
-fn load_row(rows: Rows, k: u32, column: u32) -> vec4<f32> {
-    return widen(textureLoad(weight, shifted_row(rows.shift, k, rows.vectors) + vec2<u32>(column, 0u)));
-}
-
-// The weights of the four columns of a texel at the four k from k on, a column of the matrix a k.
-fn load_rows(rows: Rows, k: u32, column: u32) -> mat4x4<f32> {
-    return mat4x4<f32>(
-        load_row(rows, k, column),
-        load_row(rows, k + 1u, column),
-        load_row(rows, k + 2u, column),
-        load_row(rows, k + 3u, column),
-    );
-}
-//#endif
-
 // One of four, by selection: an index that is not known is costly.
 fn pick_row(values: mat4x4<f32>, i: u32) -> vec4<f32> {
     let odd = i % 2u == 1u;
@@ -106,9 +84,9 @@ fn main(
     //#endif
     //#if !QUANT8|QUANT4
     let span = vectors;
-    let rows = Rows(params.gemm.stride / 4u, base(2u));
-    let column0 = min(j / 4u, rows.vectors - 1u);
-    let column1 = min(j / 4u + 8u, rows.vectors - 1u);
+    let rows = weight_rows();
+    let column0 = texel_column(rows, j);
+    let column1 = texel_column(rows, j + 32u);
     //#endif
     for (var tap = 0u; tap < params.gemm.taps; tap++) {
         let source0 = tap_source(row0, tap);

@@ -47,6 +47,11 @@ fn main(
     var other3 = mat4x4<f32>();
     let first_k = weight_start(row);
     let vectors = tap_vectors();
+    //#if TEXELS
+    let rows = weight_rows();
+    let column0 = texel_column(rows, own_j);
+    let column1 = texel_column(rows, own_j + 4u);
+    //#endif
     //#if QUANT8|QUANT4
     // Sixteen k, which are of one group.
     let span = 4u;
@@ -76,14 +81,22 @@ fn main(
                 let other_a = swap_x(a);
                 //#if QUANT8|QUANT4
                 let b0 = widen_quants(pack_quants(packs0, k), scales0, k);
-                //#else
+                //#endif
+                //#if TEXELS
+                let b0 = load_rows(rows, k, column0);
+                //#endif
+                //#if !QUANT8|QUANT4|TEXELS
                 let b0 = load_b4(k, own_j);
                 //#endif
                 own0 = multiply_add(b0, a, own0);
                 other0 = multiply_add(b0, other_a, other0);
                 //#if QUANT8|QUANT4
                 let b1 = widen_quants(pack_quants(packs1, k), scales1, k);
-                //#else
+                //#endif
+                //#if TEXELS
+                let b1 = load_rows(rows, k, column1);
+                //#endif
+                //#if !QUANT8|QUANT4|TEXELS
                 let b1 = load_b4(k, own_j + 4u);
                 //#endif
                 own1 = multiply_add(b1, a, own1);
@@ -102,8 +115,8 @@ fn main(
     var sums = array<mat4x4<f32>, 8>(own0, own1, own2, own3, other0, other1, other2, other3);
     let ends = load_ends();
     for (var i = 0u; i < 32u; i++) {
-        let rows = select(other_row, own_row, i < 16u);
+        let of_row = select(other_row, own_row, i < 16u);
         let columns = select(other_j, own_j, i / 4u % 4u < 2u);
-        store(ends, rows + i % 4u, columns + i / 4u % 2u * 4u, sums[i / 4u][i % 4u]);
+        store(ends, of_row + i % 4u, columns + i / 4u % 2u * 4u, sums[i / 4u][i % 4u]);
     }
 }

@@ -72,6 +72,11 @@ fn main(
     var sum37 = mat4x4<f32>();
     let first_k = weight_start(row);
     let vectors = tap_vectors();
+    let rows = weight_rows();
+    let column0 = texel_column(rows, own_j);
+    let column1 = texel_column(rows, own_j + 4u);
+    let column2 = texel_column(rows, own_j + 8u);
+    let column3 = texel_column(rows, own_j + 12u);
     for (var tap = 0u; tap < params.gemm.taps; tap++) {
         let source0 = tap_source(row0, tap);
         let source1 = tap_source(row1, tap);
@@ -97,7 +102,7 @@ fn main(
             );
             let a2 = swap_x(a0);
             let a3 = swap_x(a1);
-            let b0 = load_b4(k, own_j);
+            let b0 = load_rows(rows, k, column0);
             sum00 = multiply_add(b0, a0, sum00);
             sum10 = multiply_add(b0, a1, sum10);
             sum20 = multiply_add(b0, a2, sum20);
@@ -107,7 +112,7 @@ fn main(
             sum14 = multiply_add(b4, a1, sum14);
             sum24 = multiply_add(b4, a2, sum24);
             sum34 = multiply_add(b4, a3, sum34);
-            let b1 = load_b4(k, own_j + 4u);
+            let b1 = load_rows(rows, k, column1);
             sum01 = multiply_add(b1, a0, sum01);
             sum11 = multiply_add(b1, a1, sum11);
             sum21 = multiply_add(b1, a2, sum21);
@@ -117,7 +122,7 @@ fn main(
             sum15 = multiply_add(b5, a1, sum15);
             sum25 = multiply_add(b5, a2, sum25);
             sum35 = multiply_add(b5, a3, sum35);
-            let b2 = load_b4(k, own_j + 8u);
+            let b2 = load_rows(rows, k, column2);
             sum02 = multiply_add(b2, a0, sum02);
             sum12 = multiply_add(b2, a1, sum12);
             sum22 = multiply_add(b2, a2, sum22);
@@ -127,7 +132,7 @@ fn main(
             sum16 = multiply_add(b6, a1, sum16);
             sum26 = multiply_add(b6, a2, sum26);
             sum36 = multiply_add(b6, a3, sum36);
-            let b3 = load_b4(k, own_j + 12u);
+            let b3 = load_rows(rows, k, column3);
             sum03 = multiply_add(b3, a0, sum03);
             sum13 = multiply_add(b3, a1, sum13);
             sum23 = multiply_add(b3, a2, sum23);
@@ -149,8 +154,8 @@ fn main(
     );
     let ends = load_ends();
     for (var i = 0u; i < 128u; i++) {
-        let rows = select(other_row, own_row, i < 64u);
+        let of_row = select(other_row, own_row, i < 64u);
         let columns = select(other_j, own_j, i / 16u % 2u == 0u);
-        store(ends, rows + i / 32u % 2u * 4u + i % 4u, columns + i / 4u % 4u * 4u, sums[i / 4u][i % 4u]);
+        store(ends, of_row + i / 32u % 2u * 4u + i % 4u, columns + i / 4u % 4u * 4u, sums[i / 4u][i % 4u]);
     }
 }

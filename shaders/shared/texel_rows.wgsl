@@ -9,17 +9,12 @@
 @group(0) @binding(1) var x: texture_2d<f32>;
 //#endif
 
-alias Source = vec2<u32>;
+alias Source = TexelRow;
 
-// First texel of a row.
 fn row_source(row: u32) -> Source {
-    return texel_row(1u, min(row, params.gemm.rows - 1u), params.gemm.channels / 4u);
+    return texel_row(x, base(1u), min(row, params.gemm.rows - 1u), params.gemm.channels / 4u);
 }
 
 fn load_tap(source: Source, vector: u32) -> vec4<f32> {
-    //#if OCTET
-    return textureLoad(x, source + vec2<u32>(vector, 0u));
-    //#else
-    return textureLoad(x, source + vec2<u32>(vector, 0u), 0);
-    //#endif
+    return load_texel(x, source, vector);
 }

@@ -84,6 +84,8 @@ pub struct AdapterInfo {
 pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
+    /// Of nearest texels.
+    pub(super) sampler: wgpu::Sampler,
     pub(super) limits: Limits,
     pub(super) options: GpuOptions,
     pub(super) status: Status,
@@ -147,6 +149,7 @@ impl Gpu {
         if limits.tiles.fragment.is_some() && limits.tiles.fragment != info.fragment {
             return Err(unavailable(format!("{} has no such matrix units", info.name)));
         }
+        let sampler = device.create_sampler(&wgpu::SamplerDescriptor::default());
         let mut gpu = Self {
             status: Status::watch(&device),
             pace: RefCell::new(Pace::new(limits.max_dispatch_flops)),
@@ -163,6 +166,7 @@ impl Gpu {
             info,
             device,
             queue,
+            sampler,
         };
         gpu.limits.quads =
             gpu.limits.barrier_free && options.quads.unwrap_or(true) && gpu.has_quads().await?;

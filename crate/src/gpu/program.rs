@@ -234,6 +234,10 @@ impl Gpu {
             }
             entries.push(wgpu::BindGroupEntry { binding: *number, resource });
         }
+        entries.extend(reflection.sampler.map(|binding| wgpu::BindGroupEntry {
+            binding,
+            resource: wgpu::BindingResource::Sampler(&self.sampler),
+        }));
         let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(dispatch.kernel.shader),
             layout: &pipeline.layout,
@@ -327,6 +331,8 @@ impl Gpu {
             };
             entry(*number, ty)
         }));
+        let nearest = wgpu::BindingType::Sampler(wgpu::SamplerBindingType::NonFiltering);
+        entries.extend(reflection.sampler.map(|number| entry(number, nearest)));
         let layout = self
             .device
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });

@@ -18,6 +18,8 @@ pub struct Reflection {
     pub uniform_bytes: u32,
     /// Bindings after the uniform block: number, and what the shader does with it.
     pub bindings: &'static [(u32, Access)],
+    /// The binding of the sampler, where there is one: nearest texels.
+    pub sampler: Option<u32>,
     /// Invocations of a workgroup.
     pub workgroup_size: [u32; 3],
     /// Workgroup memory.
