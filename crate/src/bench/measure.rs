@@ -10,7 +10,7 @@ use crate::tensor::{DType, Tensor};
 use crate::{CancelFlag, Result};
 
 /// Runs that are timed, if the budget allows, and at least.
-const RUNS: usize = 7;
+const RUNS: usize = 15;
 const FEWEST_RUNS: usize = 3;
 
 /// Warming up goes on for this long: clocks rise, pipelines are compiled, submits grow to their size ([`crate::gpu`]'s pace).
@@ -37,6 +37,15 @@ pub struct Spread {
     pub runs: usize,
     /// Repetitions in a run, whose time is divided by them.
     pub repetitions: usize,
+}
+
+/// What was timed in turns with something else.
+#[derive(Debug)]
+pub struct Turns {
+    /// Of a repetition.
+    pub spread: Spread,
+    /// Seconds of a repetition in each run, and of the other directly before and after, the mean.
+    pub pairs: Vec<[f64; 2]>,
 }
 
 /// How long measuring may take.
@@ -66,40 +75,65 @@ pub async fn seconds(run: &Run<'_>) -> Result<f64> {
 /// # Errors
 /// What it reports.
 pub async fn spread(run: &Run<'_>, repetitions: usize, budget: Budget) -> Result<Spread> {
+    let nothing: &Run<'_> = &|| Box::pin(std::future::ready(Ok(())));
+    Ok(turns(run, repetitions, nothing, budget).await?.spread)
+}
+
+/// The same, with a run of `beside` before and after each.
+///
+/// # Errors
+/// What either reports.
+pub async fn turns(run: &Run<'_>, repetitions: usize, beside: &Run<'_>, budget: Budget) -> Result<Turns> {
     let start = Instant::now();
     let mut once = seconds(run).await?;
     while start.elapsed().as_secs_f64() + once < WARM_UP {
         once = seconds(run).await?;
     }
-    let mut times = Vec::new();
+    let mut pairs = Vec::new();
     let start = Instant::now();
-    while times.len() < FEWEST_RUNS
-        || (times.len() < RUNS && start.elapsed().as_secs_f64() + once < budget.seconds)
+    let mut before = seconds(beside).await?;
+    while pairs.len() < FEWEST_RUNS
+        || (pairs.len() < RUNS && start.elapsed().as_secs_f64() + once + before < budget.seconds)
     {
         once = seconds(run).await?;
-        times.push(once / repetitions.max(1) as f64);
+        let after = seconds(beside).await?;
+        pairs.push([once / repetitions.max(1) as f64, f64::midpoint(before, after)]);
+        before = after;
     }
-    times.sort_by(f64::total_cmp);
-    let at = |index: usize| times.get(index).copied().unwrap_or_default();
-    Ok(Spread {
-        median: at(times.len() / 2),
-        min: at(0),
-        max: at(times.len() - 1),
+    let times = sorted(pairs.iter().map(|[time, _]| *time));
+    let spread = Spread {
+        median: median(&times),
+        min: times.first().copied().unwrap_or_default(),
+        max: times.last().copied().unwrap_or_default(),
         runs: times.len(),
         repetitions,
-    })
+    };
+    Ok(Turns { spread, pairs })
 }
 
-/// Times a recording that is short: so many of it in one program that submitting them does not count.
+/// In order.
+pub fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// Of sorted values; the upper one of two.
+pub fn median(sorted: &[f64]) -> f64 {
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+/// Times a recording that is short, in turns with `beside`: so many of it in one program that submitting them does not count.
 ///
 /// # Errors
 /// Those of the executor.
 pub async fn repeated(
     executor: &Executor,
     record: &dyn Fn(&mut Recorder) -> Result<()>,
+    beside: &Run<'_>,
     budget: Budget,
     cancel: &CancelFlag,
-) -> Result<(Spread, Program)> {
+) -> Result<(Turns, Program)> {
     let recording = |repetitions: usize| {
         let mut rec = Recorder::new();
         (0..repetitions).try_for_each(|_| record(&mut rec))?;
@@ -109,12 +143,12 @@ pub async fn repeated(
     let repetitions =
         repetitions(&|| Box::pin(executor.run(&program, cancel)), dispatches(&program), budget).await?;
     if repetitions == 1 {
-        let spread = spread(&|| Box::pin(executor.run(&program, cancel)), 1, budget).await?;
-        return Ok((spread, program));
+        let turns = turns(&|| Box::pin(executor.run(&program, cancel)), 1, beside, budget).await?;
+        return Ok((turns, program));
     }
     let many = executor.prepare(&recording(repetitions)?)?;
-    let spread = spread(&|| Box::pin(executor.run(&many, cancel)), repetitions, budget).await?;
-    Ok((spread, program))
+    let turns = turns(&|| Box::pin(executor.run(&many, cancel)), repetitions, beside, budget).await?;
+    Ok((turns, program))
 }
 
 /// How often something is to be repeated in a run, `dispatches` being what it takes.

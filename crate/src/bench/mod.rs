@@ -4,8 +4,8 @@
 //! news of its completion, [`Spread`] being of up to seven runs. What is short is repeated in one program until a run takes 50 ms and ten
 //! times the latency of a submit: what submitting costs is below a tenth then, and is not taken off. Repetitions read the same memory, as
 //! layers of a model do not: what a cache holds comes out faster than in a model. Rates are multiplications and additions by the
-//! median. Every rate is compared with the f32 peak of the same device, measured directly before and after (the mean of the two medians),
-//! because clocks and what else a machine does change within minutes; a peak is compared with the best that was seen when the bench was
+//! median. Every rate is compared with the f32 peak of the same device, run in turns with the case (of each run of it with the mean of the
+//! runs directly before and after, and of these shares the median), because clocks and what else a machine does change within a second; a peak is compared with the best that was seen when the bench was
 //! opened. What would take more than the time given, at half of that best, or more memory than the device has, is reported as skipped.
 //!
 //! | module | what it is |
@@ -31,7 +31,6 @@ pub mod profile;
 pub mod random;
 pub mod report;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use futures_util::future::LocalBoxFuture;
@@ -41,9 +40,9 @@ use crate::gpu::GpuOptions;
 use crate::recording::Recorder;
 use crate::{CancelFlag, Error, Result};
 use cases::{Case, Work};
-use measure::{Budget, Spread};
+use measure::{Budget, Spread, Turns};
 use model::RecordedModel;
-use peak::{Arithmetic, Peak, kernel_name};
+use peak::{Arithmetic, Peak, PeakRun, kernel_name};
 use report::{CaseInfo, CaseReport, DeviceReport, ErrorReport, Header, Measurement, Outcome, VERSION};
 
 /// Suites that are made of others: everything, and what a software adapter does in a few minutes.
@@ -65,7 +64,8 @@ pub struct Bench {
     executor: Executor,
     cases: Vec<Case>,
     latency: f64,
-    peak: Cell<f64>,
+    peak_run: PeakRun,
+    peak: f64,
     seconds_per_case: f64,
 }
 
@@ -98,11 +98,12 @@ impl Bench {
             gpu.time_dispatches(false);
         }
         let latency = measure::latency(&executor, cancel).await?;
-        let bench = Self { executor, cases, latency, peak: Cell::new(f64::NAN), seconds_per_case };
-        let found = bench.measure_peak(Arithmetic::F32, cancel).await?;
+        let budget = Budget { seconds: seconds_per_case / 2.0, latency };
+        let peak_run = PeakRun::new(Arithmetic::F32, &executor, budget, cancel).await?;
+        let found = peak_run.measure(&executor, budget, cancel).await?;
         // What is in the way of the others is none of a peak's.
-        bench.peak.set(found.flops as f64 / found.seconds.min);
-        Ok(bench)
+        let peak = found.flops as f64 / found.seconds.min;
+        Ok(Self { executor, cases, latency, peak_run, peak, seconds_per_case })
     }
 
     /// What is true of all cases.
@@ -112,7 +113,7 @@ impl Bench {
             kinetoscope: env!("CARGO_PKG_VERSION"),
             device: DeviceReport::new(&self.executor),
             latency: self.latency,
-            peak: self.peak.get(),
+            peak: self.peak,
             seconds_per_case: self.seconds_per_case,
         }
     }
@@ -155,7 +156,7 @@ impl Bench {
         };
         let outcome = match self.obstacle(case) {
             Some(reason) => Outcome::Skipped { reason },
-            None => match self.measure_beside(case, cancel).await {
+            None => match self.measure(case, cancel).await {
                 Ok(measurement) => Outcome::Measured(Box::new(measurement)),
                 Err(error @ (Error::Cancelled | Error::DeviceLost { .. })) => return Err(error),
                 Err(error @ (Error::DeviceTooSmall { .. } | Error::OutOfMemory { .. })) => {
@@ -172,7 +173,7 @@ impl Bench {
         if let Work::Peak(arithmetic) = &case.work {
             return arithmetic.obstacle(&self.executor).map(str::to_owned);
         }
-        let once = case.info.flops as f64 / (self.peak.get() * ASSUMED_SHARE);
+        let once = case.info.flops as f64 / (self.peak * ASSUMED_SHARE);
         (once * LONG_RUNS > self.seconds_per_case).then(|| {
             format!(
                 "one run would take about {once:.1} s at half of the measured peak, and {LONG_RUNS} do not fit the {} s that a case may take",
@@ -185,24 +186,14 @@ impl Bench {
         Budget { seconds: self.seconds_per_case / 2.0, latency: self.latency }
     }
 
-    /// Measures a case, and the peak before it and after it.
-    async fn measure_beside(&self, case: &Case, cancel: &CancelFlag) -> Result<Measurement> {
-        if let Work::Peak(_) = &case.work {
-            return self.measure(case, cancel).await;
-        }
-        let before = self.measure_peak(Arithmetic::F32, cancel).await?.rate();
-        let measurement = self.measure(case, cancel).await?;
-        let after = self.measure_peak(Arithmetic::F32, cancel).await?.rate();
-        let peak = f64::midpoint(before, after) / 1e9;
-        Ok(Measurement { peak, percent_of_peak: measurement.gflops / peak * 100.0, ..measurement })
-    }
-
     async fn measure(&self, case: &Case, cancel: &CancelFlag) -> Result<Measurement> {
         match &case.work {
             Work::Peak(arithmetic) => {
-                let Peak { seconds, flops, kernel } = self.measure_peak(*arithmetic, cancel).await?;
-                let kernels = BTreeMap::from([(kernel, 1)]);
-                Ok(self.measurement(flops, seconds, None, kernels))
+                let Peak { seconds, flops, kernel } =
+                    peak::measure(*arithmetic, &self.executor, self.budget(), cancel).await?;
+                let rate = flops as f64 / seconds.median;
+                let share = rate / self.peak;
+                Ok(measurement(rate, seconds, self.peak, share, None, BTreeMap::from([(kernel, 1)])))
             }
             Work::Operation(operation) => {
                 let operation = operation.as_ref();
@@ -210,10 +201,11 @@ impl Bench {
                 let outcome = async {
                     let relative = operation::error(operation, &inputs, &self.executor, cancel).await?;
                     let record = |rec: &mut Recorder| operation.record(rec, &inputs).map(drop);
-                    let (seconds, program) =
-                        measure::repeated(&self.executor, &record, self.budget(), cancel).await?;
+                    let beside = || self.peak_run.run(&self.executor, cancel);
+                    let (turns, program) =
+                        measure::repeated(&self.executor, &record, &beside, self.budget(), cancel).await?;
                     let error = Some(ErrorReport { relative, against: "f64" });
-                    Ok(self.measurement(case.info.flops, seconds, error, kernels(&program)))
+                    Ok(self.compared(case.info.flops, &turns, error, kernels(&program)))
                 };
                 let outcome = outcome.await;
                 operation::release(&inputs, &self.executor);
@@ -237,7 +229,8 @@ impl Bench {
         let relative = model.error(executor, cancel).await?;
         let error = relative.map(|relative| ErrorReport { relative, against: "cpu" });
         let run = || -> LocalBoxFuture<'_, Result<()>> { Box::pin(model.run(&programs, executor, cancel)) };
-        let seconds = measure::spread(&run, 1, self.budget()).await?;
+        let beside = || self.peak_run.run(executor, cancel);
+        let turns = measure::turns(&run, 1, &beside, self.budget()).await?;
         let mut all = BTreeMap::new();
         for (program, (_, times)) in programs.iter().zip(&model.recordings) {
             for (name, count) in kernels(program) {
@@ -245,32 +238,44 @@ impl Bench {
             }
         }
         let operations = profile::profile(model, &programs, executor, cancel).await?;
-        let measurement = self.measurement(model.flops(), seconds, error, all);
+        let measurement = self.compared(model.flops(), &turns, error, all);
         Ok(Measurement { operations: Some(operations), ..measurement })
     }
 
-    async fn measure_peak(&self, arithmetic: Arithmetic, cancel: &CancelFlag) -> Result<Peak> {
-        peak::measure(arithmetic, &self.executor, self.budget(), cancel).await
-    }
-
-    fn measurement(
+    /// What was timed in turns with the peak.
+    fn compared(
         &self,
         flops: u64,
-        seconds: Spread,
+        turns: &Turns,
         error: Option<ErrorReport>,
         kernels: BTreeMap<String, usize>,
     ) -> Measurement {
-        let rate = flops as f64 / seconds.median;
-        Measurement {
-            seconds,
-            gflops: rate / 1e9,
-            peak: self.peak.get() / 1e9,
-            percent_of_peak: rate / self.peak.get() * 100.0,
-            error,
-            dispatches: kernels.values().sum(),
-            kernels,
-            operations: None,
-        }
+        let flops = flops as f64;
+        let peaks = turns.pairs.iter().map(|[_, beside]| self.peak_run.rate(*beside));
+        let shares = turns.pairs.iter().map(|[time, beside]| flops / time / self.peak_run.rate(*beside));
+        let (peak, share) =
+            (measure::median(&measure::sorted(peaks)), measure::median(&measure::sorted(shares)));
+        measurement(flops / turns.spread.median, turns.spread, peak, share, error, kernels)
+    }
+}
+
+fn measurement(
+    rate: f64,
+    seconds: Spread,
+    peak: f64,
+    share: f64,
+    error: Option<ErrorReport>,
+    kernels: BTreeMap<String, usize>,
+) -> Measurement {
+    Measurement {
+        seconds,
+        gflops: rate / 1e9,
+        peak: peak / 1e9,
+        percent_of_peak: share * 100.0,
+        error,
+        dispatches: kernels.values().sum(),
+        kernels,
+        operations: None,
     }
 }
 

@@ -5,12 +5,13 @@
 
 use std::hint::black_box;
 
+use futures_util::future::LocalBoxFuture;
 use pulp::{Arch, Simd, WithSimd};
 use serde::Serialize;
 
 use super::measure::{Budget, Spread, repetitions, spread};
 use crate::executor::{CpuChoice, Executor};
-use crate::gpu::{Binding, Dispatch, Gpu, Kernel};
+use crate::gpu::{Binding, Dispatch, Gpu, Kernel, Program};
 use crate::tensor::{DType, Tensor};
 use crate::{CancelFlag, Result};
 
@@ -76,10 +77,113 @@ pub struct Peak {
     pub kernel: String,
 }
 
-impl Peak {
-    /// Operations a second, by the median.
-    pub fn rate(&self) -> f64 {
-        self.flops as f64 / self.seconds.median
+/// Arithmetic that is ready to run again and again.
+#[derive(Debug)]
+pub struct PeakRun {
+    /// On a GPU, and what it writes.
+    program: Option<(Program, Tensor)>,
+    /// How often a run repeats it.
+    repetitions: usize,
+    /// Multiplications and additions of a repetition.
+    flops: u64,
+    kernel: String,
+}
+
+impl PeakRun {
+    /// Finds out how long a run has to be.
+    ///
+    /// # Errors
+    /// Those of the executor; nothing is left on the device then.
+    pub async fn new(
+        arithmetic: Arithmetic,
+        executor: &Executor,
+        budget: Budget,
+        cancel: &CancelFlag,
+    ) -> Result<Self> {
+        match executor {
+            Executor::Gpu(gpu) => Self::on_gpu(arithmetic, gpu, budget, cancel).await,
+            Executor::Cpu(CpuChoice { .. }) => Self::on_cpu(budget).await,
+        }
+    }
+
+    async fn on_gpu(arithmetic: Arithmetic, gpu: &Gpu, budget: Budget, cancel: &CancelFlag) -> Result<Self> {
+        let invocations = WORKGROUPS * WORKGROUP;
+        let operations = match arithmetic {
+            Arithmetic::F32 | Arithmetic::F16 => ROUND,
+            Arithmetic::Dot4 => ROUND * 4,
+        };
+        let round = invocations as u64 * operations;
+        let rounds = (gpu.limits().max_dispatch_flops / round).clamp(4, 1 << 20) as u32;
+        let out = Tensor::resident(DType::F32, &[invocations]);
+        let dispatch = Dispatch {
+            kernel: Kernel::new("peak", [arithmetic.flag()]),
+            bindings: vec![Binding::write(&out)],
+            // Chains that neither grow nor vanish, in half precision too.
+            params: vec![rounds, 0.75f32.to_bits(), 0.25f32.to_bits(), 0x0103_ff02],
+            grid: gpu.limits().fold(WORKGROUPS)?,
+            flops: round * u64::from(rounds),
+        };
+        let (kernel, flops) = (kernel_name(&dispatch.kernel), dispatch.flops);
+        let prepared = async {
+            let program = gpu.prepare_dispatches(vec![dispatch.clone()])?;
+            let count = repetitions(&|| Box::pin(gpu.run(&program, cancel)), 1, budget).await?;
+            Ok((gpu.prepare_dispatches(vec![dispatch; count])?, count))
+        };
+        match prepared.await {
+            Ok((program, repetitions)) => {
+                Ok(Self { program: Some((program, out)), repetitions, flops, kernel })
+            }
+            Err(error) => {
+                gpu.release(&out);
+                Err(error)
+            }
+        }
+    }
+
+    async fn on_cpu(budget: Budget) -> Result<Self> {
+        let threads = threads();
+        let repetitions =
+            repetitions(&|| Box::pin(std::future::ready(on_all(threads, 1))), 1, budget).await?;
+        let lanes = Arch::new().dispatch(Lanes) as u64;
+        Ok(Self {
+            program: None,
+            repetitions,
+            flops: ROUND * CPU_ROUNDS as u64 * lanes * threads as u64,
+            kernel: format!("cpu, {threads} threads, vectors of {lanes}"),
+        })
+    }
+
+    /// Runs it, on the executor that it was made for.
+    pub fn run<'a>(
+        &'a self,
+        executor: &'a Executor,
+        cancel: &'a CancelFlag,
+    ) -> LocalBoxFuture<'a, Result<()>> {
+        match (&self.program, executor) {
+            (Some((program, _)), Executor::Gpu(gpu)) => Box::pin(gpu.run(program, cancel)),
+            _ => Box::pin(std::future::ready(on_all(threads(), self.repetitions))),
+        }
+    }
+
+    /// Operations a second when a run takes so many seconds.
+    pub fn rate(&self, seconds: f64) -> f64 {
+        self.flops as f64 * self.repetitions as f64 / seconds
+    }
+
+    /// Times it.
+    ///
+    /// # Errors
+    /// Those of the executor.
+    pub async fn measure(&self, executor: &Executor, budget: Budget, cancel: &CancelFlag) -> Result<Peak> {
+        let seconds = spread(&|| self.run(executor, cancel), self.repetitions, budget).await?;
+        Ok(Peak { seconds, flops: self.flops, kernel: self.kernel.clone() })
+    }
+
+    /// Frees what it has on the device.
+    pub fn release(&self, executor: &Executor) {
+        if let Some((_, out)) = &self.program {
+            executor.release(out);
+        }
     }
 }
 
@@ -93,39 +197,10 @@ pub async fn measure(
     budget: Budget,
     cancel: &CancelFlag,
 ) -> Result<Peak> {
-    match executor {
-        Executor::Gpu(gpu) => on_gpu(arithmetic, gpu, budget, cancel).await,
-        Executor::Cpu(CpuChoice { .. }) => on_cpu(budget).await,
-    }
-}
-
-async fn on_gpu(arithmetic: Arithmetic, gpu: &Gpu, budget: Budget, cancel: &CancelFlag) -> Result<Peak> {
-    let invocations = WORKGROUPS * WORKGROUP;
-    let operations = match arithmetic {
-        Arithmetic::F32 | Arithmetic::F16 => ROUND,
-        Arithmetic::Dot4 => ROUND * 4,
-    };
-    let round = invocations as u64 * operations;
-    let rounds = (gpu.limits().max_dispatch_flops / round).clamp(4, 1 << 20) as u32;
-    let out = Tensor::resident(DType::F32, &[invocations]);
-    let dispatch = Dispatch {
-        kernel: Kernel::new("peak", [arithmetic.flag()]),
-        bindings: vec![Binding::write(&out)],
-        // Chains that neither grow nor vanish, in half precision too.
-        params: vec![rounds, 0.75f32.to_bits(), 0.25f32.to_bits(), 0x0103_ff02],
-        grid: gpu.limits().fold(WORKGROUPS)?,
-        flops: round * u64::from(rounds),
-    };
-    let (kernel, flops) = (kernel_name(&dispatch.kernel), dispatch.flops);
-    let outcome = async {
-        let program = gpu.prepare_dispatches(vec![dispatch.clone()])?;
-        let count = repetitions(&|| Box::pin(gpu.run(&program, cancel)), 1, budget).await?;
-        let many = gpu.prepare_dispatches(vec![dispatch; count])?;
-        spread(&|| Box::pin(gpu.run(&many, cancel)), count, budget).await
-    };
-    let seconds = outcome.await;
-    gpu.release(&out);
-    Ok(Peak { seconds: seconds?, flops, kernel })
+    let run = PeakRun::new(arithmetic, executor, budget, cancel).await?;
+    let peak = run.measure(executor, budget, cancel).await;
+    run.release(executor);
+    peak
 }
 
 /// A kernel and its flags in one line.
@@ -135,19 +210,6 @@ pub fn kernel_name(kernel: &Kernel) -> String {
 
 /// Rounds of one repetition on the CPU.
 const CPU_ROUNDS: usize = 1 << 16;
-
-async fn on_cpu(budget: Budget) -> Result<Peak> {
-    let threads = threads();
-    let run = |count| on_all(threads, count);
-    let count = repetitions(&|| Box::pin(std::future::ready(run(1))), 1, budget).await?;
-    let seconds = spread(&|| Box::pin(std::future::ready(run(count))), count, budget).await?;
-    let lanes = Arch::new().dispatch(Lanes) as u64;
-    Ok(Peak {
-        seconds,
-        flops: ROUND * CPU_ROUNDS as u64 * lanes * threads as u64,
-        kernel: format!("cpu, {threads} threads, vectors of {lanes}"),
-    })
-}
 
 #[cfg(not(target_arch = "wasm32"))]
 fn threads() -> usize {

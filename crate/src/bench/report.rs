@@ -148,9 +148,9 @@ pub struct Measurement {
     pub seconds: Spread,
     /// 10^9 operations a second, by the median.
     pub gflops: f64,
-    /// The f32 peak directly before and after, in 10^9 operations a second; of a peak the header's.
+    /// The f32 peak meanwhile, in 10^9 operations a second: the median of runs in turns with the case; of a peak the header's.
     pub peak: f64,
-    /// Of this peak, in percent.
+    /// Of the peak, in percent: the median of the shares of single runs.
     pub percent_of_peak: f64,
     /// How far the result is off; none where there is nothing to compare with.
     pub error: Option<ErrorReport>,

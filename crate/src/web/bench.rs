@@ -67,9 +67,9 @@ export interface BenchMeasurement {
   seconds: { median: number; min: number; max: number; runs: number; repetitions: number };
   /** 10^9 operations a second, by the median. */
   gflops: number;
-  /** The f32 peak directly before and after, in 10^9 operations a second; of a peak the header's. */
+  /** The f32 peak meanwhile, in 10^9 operations a second: the median of runs in turns with the case; of a peak the header's. */
   peak: number;
-  /** Of this peak, in percent. */
+  /** Of the peak, in percent: the median of the shares of single runs. */
   percentOfPeak: number;
   /** Largest difference, relative to the root of the mean square of 64 elements in f64, or of all by the CPU executor. */
   error: { relative: number; against: "f64" | "cpu" } | null;
