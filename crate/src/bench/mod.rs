@@ -1,12 +1,12 @@
 //! How fast a device is: what it can multiply and add at best, single operations at the sizes of Wan's models, whole models.
 //!
 //! **Method.** A case runs on random values that are the same every time. It is warmed up, and then timed by the clock from a submit to the
-//! news of its completion, [`Spread`] being of up to seven runs. What is short is repeated in one program until a run takes 50 ms and ten
+//! news of its completion, [`Spread`] being of up to fifteen runs. What is short is repeated in one program until a run takes 50 ms and ten
 //! times the latency of a submit: what submitting costs is below a tenth then, and is not taken off. Repetitions read the same memory, as
 //! layers of a model do not: what a cache holds comes out faster than in a model. Rates are multiplications and additions by the
-//! median. Every rate is compared with the f32 peak of the same device, run in turns with the case (of each run of it with the mean of the
-//! runs directly before and after, and of these shares the median), because clocks and what else a machine does change within a second; a peak is compared with the best that was seen when the bench was
-//! opened. What would take more than the time given, at half of that best, or more memory than the device has, is reported as skipped.
+//! median. Every rate is compared with the f32 peak of the same device, which runs in turns with the case: each run of the case with the mean of
+//! the peak's directly before and after, and the share is the median of theirs, because clocks and what else a machine does change within a
+//! second. A peak is compared with the best that was seen when the bench was opened. What would take more than the time given, at half of that best, or more memory than the device has, is reported as skipped.
 //!
 //! | module | what it is |
 //! |---|---|

@@ -148,7 +148,7 @@ pub struct Measurement {
     pub seconds: Spread,
     /// 10^9 operations a second, by the median.
     pub gflops: f64,
-    /// The f32 peak meanwhile, in 10^9 operations a second: the median of runs in turns with the case; of a peak the header's.
+    /// The f32 peak in turns with the case, in 10^9 operations a second, the median; of a peak the header's.
     pub peak: f64,
     /// Of the peak, in percent: the median of the shares of single runs.
     pub percent_of_peak: f64,

@@ -67,7 +67,7 @@ export interface BenchMeasurement {
   seconds: { median: number; min: number; max: number; runs: number; repetitions: number };
   /** 10^9 operations a second, by the median. */
   gflops: number;
-  /** The f32 peak meanwhile, in 10^9 operations a second: the median of runs in turns with the case; of a peak the header's. */
+  /** The f32 peak in turns with the case, in 10^9 operations a second, the median; of a peak the header's. */
   peak: number;
   /** Of the peak, in percent: the median of the shares of single runs. */
   percentOfPeak: number;
