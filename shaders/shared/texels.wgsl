@@ -45,7 +45,8 @@ fn texel_step(all: texture_2d<f32>) -> vec2<f32> {
     return 1.0 / vec2<f32>(textureDimensions(all, 0));
 }
 
-// The middle of a texel. Of signed numbers, which are quicker to make floats of.
+// The middle of a texel, off by a few thousandths of one at most: textures have up to 8,192 a side. Of signed numbers,
+// which are quicker to make floats of.
 fn texel_middle(texel: vec2<u32>, step: vec2<f32>) -> vec2<f32> {
     return (vec2<f32>(vec2<i32>(texel)) + 0.5) * step;
 }
