@@ -35,6 +35,11 @@ fn key_place(head: u32, key: u32) -> Row {
     return texel_row(k, base(2u), head * params.keys + min(key, params.keys - 1u), params.vectors);
 }
 
+// Textures of k and v may differ in their heights.
+fn value_place(head: u32, key: u32) -> Row {
+    return texel_row(v, base(3u), head * params.keys + min(key, params.keys - 1u), params.vectors);
+}
+
 fn query_place(head: u32, query: u32) -> Row {
     return texel_row(q, base(1u), head * params.query_stride + min(query, params.queries - 1u), params.vectors);
 }
@@ -56,6 +61,10 @@ fn load_value(row: Row, c: u32) -> vec4<f32> {
 alias Row = u32;
 
 fn key_place(head: u32, key: u32) -> Row {
+    return key_row(head, key);
+}
+
+fn value_place(head: u32, key: u32) -> Row {
     return key_row(head, key);
 }
 
@@ -82,6 +91,12 @@ alias Rows = array<Row, 4>;
 fn key_rows(head: u32, key: u32) -> Rows {
     return Rows(
         key_place(head, key), key_place(head, key + 1u), key_place(head, key + 2u), key_place(head, key + 3u),
+    );
+}
+
+fn value_rows(head: u32, key: u32) -> Rows {
+    return Rows(
+        value_place(head, key), value_place(head, key + 1u), value_place(head, key + 2u), value_place(head, key + 3u),
     );
 }
 
@@ -336,9 +351,23 @@ fn main(
             //#endif
         }
 
+        //#if OCTET|QUAD
+        let own_value_rows = value_rows(head, own_key);
+        //#endif
+        //#if QUAD
+        //#if LONG
+        let more_value_rows = value_rows(head, own_key + 16u);
+        //#endif
+        //#endif
+        //#if DIRECT
+        let value_rows0 = value_rows(head, key);
+        let value_rows1 = value_rows(head, key + 4u);
+        let value_rows2 = value_rows(head, key + 8u);
+        let value_rows3 = value_rows(head, key + 12u);
+        //#endif
         for (var c = 0u; c < vectors; c++) {
             //#if OCTET|QUAD
-            let own_values = load_values(own_rows, c);
+            let own_values = load_values(own_value_rows, c);
             var sum = from0(own_values) * s0;
             sum += from1(own_values) * s1;
             sum += from2(own_values) * s2;
@@ -352,7 +381,7 @@ fn main(
             //#endif
             //#if QUAD
             //#if LONG
-            let more_values = load_values(more_rows, c);
+            let more_values = load_values(more_value_rows, c);
             sum += from0(more_values) * s4;
             sum += from1(more_values) * s5;
             sum += from2(more_values) * s6;
@@ -360,10 +389,10 @@ fn main(
             //#endif
             //#endif
             //#if DIRECT
-            var sum = load_values(rows0, c) * s0;
-            sum += load_values(rows1, c) * s1;
-            sum += load_values(rows2, c) * s2;
-            sum += load_values(rows3, c) * s3;
+            var sum = load_values(value_rows0, c) * s0;
+            sum += load_values(value_rows1, c) * s1;
+            sum += load_values(value_rows2, c) * s2;
+            sum += load_values(value_rows3, c) * s3;
             //#endif
             //#if TEXELS
             sums[c] = scaled(sums[c], keep) + sum;
