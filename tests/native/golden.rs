@@ -231,6 +231,16 @@ modes! {
     modes_2_2_on_the_gpu: "wan22", WebGpu, 1e-3;
 }
 
+/// What software adapters have that swap values in quads, as Chromium's does: everything that can be from textures.
+fn textures() -> GpuOptions {
+    GpuOptions {
+        barrier_free: Some(true),
+        texel_flops: Some(0),
+        octets: Some(false),
+        ..GpuOptions::default()
+    }
+}
+
 /// Products in f16 wherever they can be.
 fn halves() -> GpuOptions {
     with_tiles(Tiles { wide: false, few: 96, halves: true, bytes: false, fragment: None })
@@ -252,6 +262,10 @@ macro_rules! cases {
         mod gpu {
             use super::*;
             $(#[test] fn $case() { run(stringify!($case), DeviceChoice::WebGpu, &GpuOptions::default(), 1e-3, 2.0); })*
+        }
+        mod gpu_from_textures {
+            use super::*;
+            $(#[test] fn $case() { run(stringify!($case), DeviceChoice::WebGpu, &textures(), 1e-3, 2.0); })*
         }
         mod gpu_in_halves {
             use super::*;
