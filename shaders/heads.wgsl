@@ -44,7 +44,7 @@ struct Params {
 
 //#if ROPE
 // Where the tables' rows of a token's t, y and x start, less the channels before each axis's own.
-fn turns(token: u32) -> vec3<u32> {
+fn table_rows(token: u32) -> vec3<u32> {
     let size = params.size;
     let dims = params.dims;
     let tables = params.tables + base(4u);
@@ -88,9 +88,9 @@ fn main(
     let target_row = base(2u) + row * head_dim;
     //#if ROPE
     let dims = params.dims;
-    let turn_of = turns(params.first_row + row);
+    let axes = table_rows(params.first_row + row);
     for (var channel = lane * 2u; channel < head_dim; channel += LANES * 2u) {
-        let axis = select(select(turn_of.z, turn_of.y, channel < dims.x + dims.y), turn_of.x, channel < dims.x);
+        let axis = select(select(axes.z, axes.y, channel < dims.x + dims.y), axes.x, channel < dims.x);
         let turn = vec2<f32>(table[axis + channel], table[axis + channel + 1u]);
         var o = target_row + channel;
         for (var j = first + channel; j < end; j += head_dim) {

@@ -100,27 +100,22 @@ pub async fn turns(run: &Run<'_>, repetitions: usize, beside: &Run<'_>, budget: 
         pairs.push([once / repetitions.max(1) as f64, f64::midpoint(before, after)]);
         before = after;
     }
-    let times = sorted(pairs.iter().map(|[time, _]| *time));
+    let times = || pairs.iter().map(|[time, _]| *time);
     let spread = Spread {
-        median: median(&times),
-        min: times.first().copied().unwrap_or_default(),
-        max: times.last().copied().unwrap_or_default(),
-        runs: times.len(),
+        median: median(times()),
+        min: times().fold(f64::INFINITY, f64::min),
+        max: times().fold(0.0, f64::max),
+        runs: pairs.len(),
         repetitions,
     };
     Ok(Turns { spread, pairs })
 }
 
-/// In order.
-pub fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+/// The upper one of two; 0 of none.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
-    values
-}
-
-/// Of sorted values; the upper one of two.
-pub fn median(sorted: &[f64]) -> f64 {
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// Times a recording that is short, in turns with `beside`: so many of it in one program that submitting them does not count.

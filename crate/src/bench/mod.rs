@@ -4,9 +4,10 @@
 //! news of its completion, [`Spread`] being of up to fifteen runs. What is short is repeated in one program until a run takes 50 ms and ten
 //! times the latency of a submit: what submitting costs is below a tenth then, and is not taken off. Repetitions read the same memory, as
 //! layers of a model do not: what a cache holds comes out faster than in a model. Rates are multiplications and additions by the
-//! median. Every rate is compared with the f32 peak of the same device, which runs in turns with the case: each run of the case with the mean of
-//! the peak's directly before and after, and the share is the median of theirs, because clocks and what else a machine does change within a
-//! second. A peak is compared with the best that was seen when the bench was opened. What would take more than the time given, at half of that best, or more memory than the device has, is reported as skipped.
+//! median. Every rate is compared with the f32 peak of the same device, which runs in turns with the case: each run of the case with the mean
+//! of the peak's directly before and after, and the share is the median of theirs, because clocks and what else a machine does change within a
+//! second. A peak is compared with the best that was seen when the bench was opened. What would take more than the time given, at half of that
+//! best, or more memory than the device has, is reported as skipped.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -63,10 +64,10 @@ const ASSUMED_SHARE: f64 = 0.5;
 pub struct Bench {
     executor: Executor,
     cases: Vec<Case>,
-    latency: f64,
     peak_run: PeakRun,
     peak: f64,
     seconds_per_case: f64,
+    budget: Budget,
 }
 
 impl Bench {
@@ -103,7 +104,7 @@ impl Bench {
         let found = peak_run.measure(&executor, budget, cancel).await?;
         // What is in the way of the others is none of a peak's.
         let peak = found.flops as f64 / found.seconds.min;
-        Ok(Self { executor, cases, latency, peak_run, peak, seconds_per_case })
+        Ok(Self { executor, cases, peak_run, peak, seconds_per_case, budget })
     }
 
     /// What is true of all cases.
@@ -112,7 +113,7 @@ impl Bench {
             version: VERSION,
             kinetoscope: env!("CARGO_PKG_VERSION"),
             device: DeviceReport::new(&self.executor),
-            latency: self.latency,
+            latency: self.budget.latency,
             peak: self.peak,
             seconds_per_case: self.seconds_per_case,
         }
@@ -182,15 +183,11 @@ impl Bench {
         })
     }
 
-    fn budget(&self) -> Budget {
-        Budget { seconds: self.seconds_per_case / 2.0, latency: self.latency }
-    }
-
     async fn measure(&self, case: &Case, cancel: &CancelFlag) -> Result<Measurement> {
         match &case.work {
             Work::Peak(arithmetic) => {
                 let Peak { seconds, flops, kernel } =
-                    peak::measure(*arithmetic, &self.executor, self.budget(), cancel).await?;
+                    peak::measure(*arithmetic, &self.executor, self.budget, cancel).await?;
                 let rate = flops as f64 / seconds.median;
                 let share = rate / self.peak;
                 Ok(measurement(rate, seconds, self.peak, share, None, BTreeMap::from([(kernel, 1)])))
@@ -203,7 +200,7 @@ impl Bench {
                     let record = |rec: &mut Recorder| operation.record(rec, &inputs).map(drop);
                     let beside = || self.peak_run.run(&self.executor, cancel);
                     let (turns, program) =
-                        measure::repeated(&self.executor, &record, &beside, self.budget(), cancel).await?;
+                        measure::repeated(&self.executor, &record, &beside, self.budget, cancel).await?;
                     let error = Some(ErrorReport { relative, against: "f64" });
                     Ok(self.compared(case.info.flops, &turns, error, kernels(&program)))
                 };
@@ -230,7 +227,7 @@ impl Bench {
         let error = relative.map(|relative| ErrorReport { relative, against: "cpu" });
         let run = || -> LocalBoxFuture<'_, Result<()>> { Box::pin(model.run(&programs, executor, cancel)) };
         let beside = || self.peak_run.run(executor, cancel);
-        let turns = measure::turns(&run, 1, &beside, self.budget()).await?;
+        let turns = measure::turns(&run, 1, &beside, self.budget).await?;
         let mut all = BTreeMap::new();
         for (program, (_, times)) in programs.iter().zip(&model.recordings) {
             for (name, count) in kernels(program) {
@@ -253,8 +250,7 @@ impl Bench {
         let flops = flops as f64;
         let peaks = turns.pairs.iter().map(|[_, beside]| self.peak_run.rate(*beside));
         let shares = turns.pairs.iter().map(|[time, beside]| flops / time / self.peak_run.rate(*beside));
-        let (peak, share) =
-            (measure::median(&measure::sorted(peaks)), measure::median(&measure::sorted(shares)));
+        let (peak, share) = (measure::median(peaks), measure::median(shares));
         measurement(flops / turns.spread.median, turns.spread, peak, share, error, kernels)
     }
 }
