@@ -156,9 +156,9 @@ impl Limits {
     /// 30-60 ms at the rates of those that have octets.
     pub const OCTETS_DISPATCH_FLOPS: u64 = 2_000_000_000;
 
-    /// Where software adapters gain by textures, which are filled before a dispatch. The embedded transformer's layers have 6 MFLOP and
-    /// more: in Chromium on SwiftShader its pass takes a tenth less time than with storage, and its decoder's a seventh.
-    pub const SOFTWARE_TEXEL_FLOPS: u64 = 4_000_000;
+    /// Where software adapters gain by textures, which are filled before a dispatch. From 4 MFLOP on they would make the embedded model's
+    /// steps and decoding a quarter and a sixth faster in Chromium, but for its first clip their kernels take 1.4 s more to compile.
+    pub const SOFTWARE_TEXEL_FLOPS: u64 = 100_000_000;
 
     /// Where software adapters that have octets gain by widened weights: to widen one takes the time of some hundred rows. Those that have
     /// not gain with any.
