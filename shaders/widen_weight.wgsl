@@ -1,5 +1,6 @@
 // Formula: out[k, j] = W[k, column + j], of a quantised matrix W (shared/quants.wgsl).
-// Layouts: W with depth a multiple of 32; out [depth, columns] as f32, columns a multiple of 4, from a whole vector on.
+// Layouts: W with depth a multiple of 32; out as f32, from a whole vector on, in panels [depth, panel] of its columns,
+//   one below the other; columns and panel are multiples of 4.
 // Grid: one workgroup for 32 blocks of 32 k and 4 columns, down the rows of blocks, folded.
 // Workgroup: no memory.
 
@@ -15,6 +16,7 @@ struct Params {
     // Of out.
     column: u32,
     columns: u32,
+    panel: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -44,17 +46,18 @@ fn main(
     if first_k >= params.depth {
         return;
     }
-    let start = base(2u) / 4u + first_k * vectors + vector;
+    let panel = params.panel / 4u;
+    let start = base(2u) / 4u + (vector / panel * params.depth + first_k) * panel + vector % panel;
     let element = elements(first_k, params.column + vector * 4u);
     for (var half = 0u; half < 32u; half += 16u) {
         let scales = widen_groups(load_groups(element + half));
         for (var i = half; i < half + 16u; i += 4u) {
             let values = widen_quants(load_quants(element + i), scales, i);
-            let at = start + i * vectors;
+            let at = start + i * panel;
             out[at] = values[0];
-            out[at + vectors] = values[1];
-            out[at + 2u * vectors] = values[2];
-            out[at + 3u * vectors] = values[3];
+            out[at + panel] = values[1];
+            out[at + 2u * panel] = values[2];
+            out[at + 3u * panel] = values[3];
         }
     }
 }

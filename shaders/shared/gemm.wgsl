@@ -5,8 +5,10 @@
 //   a word. With QUANT8 and QUANT4 W is quantised (quants.wgsl), [columns, weight_rows]. bias [columns]; combined and
 //   out [rows, width]. With VEC4 all but the bias start at whole vectors, and columns, column, width and channels are
 //   multiples of 4. k runs over taps of `channels` each, padded to whole vectors; the weight has no such padding. With
-//   TEXELS a and W are textures (texels.wgsl). The shader that includes this has Params.gemm, binds a at 1, and gives
-//   gate_at(row, j), and weight_start(row), the row of W that is the first for a tile of rows.
+//   TEXELS a and W are textures (texels.wgsl), and stride may be less than there are columns: W lies in panels of so
+//   many columns, one below the other, then, and none of them is in two tiles' way (a multiple of 64). The shader that
+//   includes this has Params.gemm, binds a at 1, and gives gate_at(row, j), and weight_start(row), the row of W that
+//   is the first for a tile of rows.
 // Grid: as the family of gemm_*.wgsl.
 // Workgroup: as the family.
 
@@ -116,6 +118,17 @@ fn weight_row(k: u32) -> u32 {
     return min(row, params.gemm.weight_rows - 1u);
 }
 
+// The row of W that is the first for a tile of rows from `row` on, in the panel with the column j.
+fn first_weight_row(row: u32, j: u32) -> u32 {
+    var first = weight_start(row);
+    //#if TEXELS
+    //#if !QUANT8|QUANT4
+    first += min(j, params.gemm.columns - 1u) / params.gemm.stride * params.gemm.weight_rows;
+    //#endif
+    //#endif
+    return first;
+}
+
 //#if QUANT8|QUANT4
 // The weights of the four columns from j on at the four k from k on, a column of the matrix a k.
 fn load_b4(k: u32, j: u32) -> mat4x4<f32> {
@@ -140,9 +153,9 @@ fn weight_rows() -> WeightRows {
     //#endif
 }
 
-// Texel with the column j, in a row of the weight; past the last column it is the last.
+// Texel with the column j, in a row of its panel; past the last column it is the last.
 fn texel_column(rows: WeightRows, j: u32) -> u32 {
-    return min(j / 4u, rows.vectors - 1u);
+    return min(j, params.gemm.columns - 1u) / 4u % rows.vectors;
 }
 
 fn load_row(rows: WeightRows, k: u32, column: u32) -> vec4<f32> {

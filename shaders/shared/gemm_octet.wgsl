@@ -13,26 +13,24 @@ const ROWS = 32u;
 // Of eight rows, by row; of four columns and, from the eighth on, of four others 32 further on.
 alias Sums = array<vec4<f32>, 16>;
 
+const LEFT = 0u;
+const RIGHT = 8u;
+
 // acc + b a.
 fn multiply_add(b: mat4x4<f32>, a: vec4<f32>, acc: vec4<f32>) -> vec4<f32> {
     return fma(b[3], a.wwww, fma(b[2], a.zzzz, fma(b[1], a.yyyy, fma(b[0], a.xxxx, acc))));
 }
 
-fn add_row(sums: ptr<function, Sums>, row: u32, a: vec4<f32>, left: mat4x4<f32>, right: mat4x4<f32>) {
-    (*sums)[row] = multiply_add(left, a, (*sums)[row]);
-    (*sums)[row + 8u] = multiply_add(right, a, (*sums)[row + 8u]);
-}
-
-// a is four k of the row of this invocation; left and right are the weights of its columns there.
-fn add_rows(sums: ptr<function, Sums>, a: vec4<f32>, left: mat4x4<f32>, right: mat4x4<f32>) {
-    add_row(sums, 0u, subgroupBroadcast(a, 0u), left, right);
-    add_row(sums, 1u, subgroupBroadcast(a, 1u), left, right);
-    add_row(sums, 2u, subgroupBroadcast(a, 2u), left, right);
-    add_row(sums, 3u, subgroupBroadcast(a, 3u), left, right);
-    add_row(sums, 4u, subgroupBroadcast(a, 4u), left, right);
-    add_row(sums, 5u, subgroupBroadcast(a, 5u), left, right);
-    add_row(sums, 6u, subgroupBroadcast(a, 6u), left, right);
-    add_row(sums, 7u, subgroupBroadcast(a, 7u), left, right);
+// a is four k of the row of this invocation, b the weights of four of its columns there; the sums are from `first` on.
+fn add_rows(sums: ptr<function, Sums>, first: u32, a: vec4<f32>, b: mat4x4<f32>) {
+    (*sums)[first] = multiply_add(b, subgroupBroadcast(a, 0u), (*sums)[first]);
+    (*sums)[first + 1u] = multiply_add(b, subgroupBroadcast(a, 1u), (*sums)[first + 1u]);
+    (*sums)[first + 2u] = multiply_add(b, subgroupBroadcast(a, 2u), (*sums)[first + 2u]);
+    (*sums)[first + 3u] = multiply_add(b, subgroupBroadcast(a, 3u), (*sums)[first + 3u]);
+    (*sums)[first + 4u] = multiply_add(b, subgroupBroadcast(a, 4u), (*sums)[first + 4u]);
+    (*sums)[first + 5u] = multiply_add(b, subgroupBroadcast(a, 5u), (*sums)[first + 5u]);
+    (*sums)[first + 6u] = multiply_add(b, subgroupBroadcast(a, 6u), (*sums)[first + 6u]);
+    (*sums)[first + 7u] = multiply_add(b, subgroupBroadcast(a, 7u), (*sums)[first + 7u]);
 }
 
 // One of four, by selection: an index that is not known is costly.
@@ -41,15 +39,26 @@ fn pick_row(values: mat4x4<f32>, i: u32) -> vec4<f32> {
     return select(select(values[0], values[1], odd), select(values[2], values[3], odd), i / 2u % 2u == 1u);
 }
 
-// The same of sixteen.
-fn pick(sums: ptr<function, Sums>, i: u32) -> vec4<f32> {
-    let quarters = mat4x4<f32>(
-        pick_row(mat4x4<f32>((*sums)[0], (*sums)[1], (*sums)[2], (*sums)[3]), i),
-        pick_row(mat4x4<f32>((*sums)[4], (*sums)[5], (*sums)[6], (*sums)[7]), i),
-        pick_row(mat4x4<f32>((*sums)[8], (*sums)[9], (*sums)[10], (*sums)[11]), i),
-        pick_row(mat4x4<f32>((*sums)[12], (*sums)[13], (*sums)[14], (*sums)[15]), i),
+// The same of eight from the `first` on.
+fn pick(sums: ptr<function, Sums>, first: u32, i: u32) -> vec4<f32> {
+    let low = pick_row(mat4x4<f32>((*sums)[first], (*sums)[first + 1u], (*sums)[first + 2u], (*sums)[first + 3u]), i);
+    let high = pick_row(
+        mat4x4<f32>((*sums)[first + 4u], (*sums)[first + 5u], (*sums)[first + 6u], (*sums)[first + 7u]),
+        i,
     );
-    return pick_row(quarters, i / 4u);
+    return select(low, high, i >= 4u);
+}
+
+// The rows of four groups, their sums from the `first` on.
+fn pick_rows(
+    sums0: ptr<function, Sums>,
+    sums1: ptr<function, Sums>,
+    sums2: ptr<function, Sums>,
+    sums3: ptr<function, Sums>,
+    first: u32,
+    i: u32,
+) -> mat4x4<f32> {
+    return mat4x4<f32>(pick(sums0, first, i), pick(sums1, first, i), pick(sums2, first, i), pick(sums3, first, i));
 }
 
 @compute @workgroup_size(8)
@@ -72,7 +81,7 @@ fn main(
     var sums1 = Sums();
     var sums2 = Sums();
     var sums3 = Sums();
-    let first_k = weight_start(row);
+    let first_k = first_weight_row(row, j - thread * 4u);
     let vectors = tap_vectors();
     //#if QUANT4
     // 32 k, which are of one group, and of one texel.
@@ -104,17 +113,29 @@ fn main(
             //#endif
             for (var vector = first; vector < min(first + span, vectors); vector++) {
                 let k = first_k + (tap * vectors + vector) * 4u;
+                let a0 = load_tap(source0, vector);
+                let a1 = load_tap(source1, vector);
+                let a2 = load_tap(source2, vector);
+                let a3 = load_tap(source3, vector);
+                // One half of the columns after the other: the weights of both are more than a core has registers for.
                 //#if QUANT8|QUANT4
                 let left = widen_quants(pack_quants(packs0, k), scales0, k);
+                //#else
+                let left = load_rows(rows, k, column0);
+                //#endif
+                add_rows(&sums0, LEFT, a0, left);
+                add_rows(&sums1, LEFT, a1, left);
+                add_rows(&sums2, LEFT, a2, left);
+                add_rows(&sums3, LEFT, a3, left);
+                //#if QUANT8|QUANT4
                 let right = widen_quants(pack_quants(packs1, k), scales1, k);
                 //#else
                 let right = load_rows(rows, k, column1);
-                let left = load_rows(rows, k, column0);
                 //#endif
-                add_rows(&sums0, load_tap(source0, vector), left, right);
-                add_rows(&sums1, load_tap(source1, vector), left, right);
-                add_rows(&sums2, load_tap(source2, vector), left, right);
-                add_rows(&sums3, load_tap(source3, vector), left, right);
+                add_rows(&sums0, RIGHT, a0, right);
+                add_rows(&sums1, RIGHT, a1, right);
+                add_rows(&sums2, RIGHT, a2, right);
+                add_rows(&sums3, RIGHT, a3, right);
             }
         }
     }
@@ -124,26 +145,35 @@ fn main(
     // copy of them would be stored invocation by invocation.
     let ends = load_ends();
     let plain = ends.activation == 0u && ends.combine == 0u && ends.relu == 0u;
-    let turns = select(0u, 16u, plain);
+    let turns = select(0u, 8u, plain);
     for (var i = 0u; i < turns; i++) {
-        let column = j + i / 8u * 32u;
-        var bias = vec4<f32>();
+        var bias = mat2x4<f32>();
         for (var once = 0u; once < ends.has_bias; once++) {
-            bias = bias_at(ends, min(column, ends.columns - 1u));
+            bias[0] = bias_at(ends, min(j, ends.columns - 1u));
+            bias[1] = bias_at(ends, min(j + 32u, ends.columns - 1u));
         }
-        let sums = mat4x4<f32>(pick(&sums0, i), pick(&sums1, i), pick(&sums2, i), pick(&sums3, i));
+        let left = pick_rows(&sums0, &sums1, &sums2, &sums3, LEFT, i);
+        let right = pick_rows(&sums0, &sums1, &sums2, &sums3, RIGHT, i);
         for (var group = 0u; group < 4u; group++) {
-            let at = row + group * 8u + i % 8u;
-            if at < ends.rows && column < ends.columns {
-                write(ends.out + at * ends.width + ends.column + column, 4u, bias + pick_row(sums, group));
+            let at = row + group * 8u + i;
+            let first = ends.out + at * ends.width + ends.column + j;
+            if at < ends.rows && j < ends.columns {
+                write(first, 4u, bias[0] + pick_row(left, group));
+            }
+            if at < ends.rows && j + 32u < ends.columns {
+                write(first + 32u, 4u, bias[1] + pick_row(right, group));
             }
         }
     }
-    let full_turns = select(16u, 0u, plain);
+    let full_turns = select(8u, 0u, plain);
     for (var i = 0u; i < full_turns; i++) {
-        let sums = mat4x4<f32>(pick(&sums0, i), pick(&sums1, i), pick(&sums2, i), pick(&sums3, i));
+        let left = pick_rows(&sums0, &sums1, &sums2, &sums3, LEFT, i);
+        let right = pick_rows(&sums0, &sums1, &sums2, &sums3, RIGHT, i);
         for (var group = 0u; group < 4u; group++) {
-            store(ends, row + group * 8u + i % 8u, j + i / 8u * 32u, pick_row(sums, group));
+            for (var half = 0u; half < 2u; half++) {
+                let sum = select(pick_row(left, group), pick_row(right, group), half == 1u);
+                store(ends, row + group * 8u + i, j + half * 32u, sum);
+            }
         }
     }
 }

@@ -61,7 +61,8 @@ pub(super) struct Gemm {
     pub(super) taps: usize,
     /// Products one below the other, each with rows of the weight of its own.
     pub(super) products: usize,
-    /// Between rows of the weight, in elements.
+    /// Between rows of the weight, in elements; less than there are columns where it lies in panels of so many, one below the other,
+    /// which only textures are read in.
     pub(super) stride: usize,
     /// Elements of an output row.
     pub(super) width: usize,
@@ -192,9 +193,10 @@ impl Gemm {
         // Quantised weights are read so in octets alone: others have large ones widened.
         let quantised =
             bindings.get(1).is_some_and(|weight| matches!(weight.tensor.dtype(), DType::Quants(_)));
+        let in_panels = !quantised && self.stride < self.columns;
         let texels = vectors
             && family == Family::Quad
-            && flops >= limits.texel_flops
+            && (in_panels || flops >= limits.texel_flops)
             && (!quantised || texel_family == Family::Octet)
             && read_as_texels(&mut bindings, &[self.channels, self.stride]);
         let family = if texels { texel_family } else { family };

@@ -4,6 +4,7 @@
 use super::gemm::{Combination, Family, Gemm, aligned, expect_aligned, format_flag, quant_words, unused};
 use super::norm::{modulated_rows, timesteps};
 use super::*;
+use crate::gpu::texels::Source;
 use crate::ops::{Combine, Linear, LinearWeight};
 
 /// Most bytes of a weight that is widened: scratch, beside which a texture of it lies.
@@ -44,6 +45,8 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
     let large = 2 * (m * k) as u64 * n as u64 >= limits.texel_flops && m >= limits.widen_rows;
     let widens = quantised && vectors && family == Family::Quad && large && widest > 0;
     let slab = if widens { widest.min(n) } else { n };
+    // What a tile reads is contiguous then; textures alone are read so.
+    let panel = if Source::of(&Binding::read(&op.x), k).is_some() { Family::Octet.tile().1 } else { slab };
     let mut most = limits
         .binding_rows(OP, DType::F32, k.max(width))?
         .min(family.dispatch_rows(2 * k as u64 * slab as u64, limits));
@@ -53,9 +56,10 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
     let mut dispatches = Vec::new();
     for columns in pieces(n, slab) {
         let (weight, stride) = if widens {
-            let (wide, dispatch) = widen(&op.weight.matrix, &columns, limits)?;
+            let panel = panel.min(columns.len());
+            let (wide, dispatch) = widen(&op.weight.matrix, &columns, panel, limits)?;
             dispatches.push(dispatch);
-            (wide, columns.len())
+            (wide, panel)
         } else {
             (op.weight.matrix.clone(), if quantised { k } else { LinearWeight::stride(n) })
         };
@@ -135,15 +139,20 @@ fn widened_columns(k: usize, limits: &Limits) -> usize {
     columns - columns % if columns < tile { WIDENED.1 } else { tile }
 }
 
-/// Some columns of a quantised matrix as f32, in rows, and what writes them.
-fn widen(matrix: &Tensor, columns: &Range<usize>, limits: &Limits) -> Result<(Tensor, Dispatch)> {
+/// Some columns of a quantised matrix as f32, in panels of so many one below the other, and what writes them.
+fn widen(
+    matrix: &Tensor,
+    columns: &Range<usize>,
+    panel: usize,
+    limits: &Limits,
+) -> Result<(Tensor, Dispatch)> {
     let [all, depth] = matrix.dims("linear", "weight")?;
-    let out = Tensor::temporary(&[depth, columns.len()]);
+    let out = Tensor::temporary(&[depth * columns.len().div_ceil(panel), panel]);
     let (rows, width, blocks) = WIDENED;
     let count = depth.div_ceil(rows) * columns.len().div_ceil(width);
     let mut params = words([all, depth])?;
     params.extend(words(quant_words(matrix))?);
-    params.extend(words([columns.start, columns.len()])?);
+    params.extend(words([columns.start, columns.len(), panel])?);
     let dispatch = Dispatch {
         kernel: Kernel::new("widen_weight", format_flag(matrix.dtype())),
         grid: limits.fold(count.div_ceil(blocks))?,
