@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::limits::Limits;
 use super::shaders::{self, Reflection};
-use super::texels::Source;
+use super::texels::{Rows, Source};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
@@ -29,9 +29,9 @@ pub struct Binding {
     pub elements: Range<usize>,
     /// Whether it is written.
     pub writable: bool,
-    /// Elements of its rows, when it is read as a texture (`shared/texels.wgsl`), which is filled with the elements before the
-    /// dispatch; of a quantised matrix with all of it.
-    pub texels: Option<usize>,
+    /// Its rows, when it is read as a texture (`shared/texels.wgsl`), which is filled with the elements before the dispatch; of a
+    /// quantised matrix with all of it.
+    pub texels: Option<Rows>,
 }
 
 /// One dispatch. Binding 0 of group 0 is the uniform block: [`BASE_WORDS`] `u32` of base offsets, then `params`; the others

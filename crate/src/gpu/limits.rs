@@ -28,8 +28,9 @@ pub struct Limits {
     pub octets: bool,
     /// Work of a dispatch from which those that swap values read tensors as textures (`shared/texels.wgsl`); `u64::MAX` for never.
     pub texel_flops: u64,
-    /// Rows from which layers of as much work have quantised weights written as f32 first.
-    pub widen_rows: usize,
+    /// Rows from which dispatches of as much work have their weights put into panels first: quantised ones as f32, and others where there
+    /// are octets.
+    pub panel_rows: usize,
     /// Which tiles matrices are cut into by kernels with barriers.
     pub tiles: Tiles,
     /// Channels, in and out, from which convolutions of 3 x 3 go by Winograd's transforms; `usize::MAX` for never.
@@ -141,7 +142,7 @@ impl Limits {
         quads: false,
         octets: false,
         texel_flops: u64::MAX,
-        widen_rows: 0,
+        panel_rows: 0,
         tiles: Tiles::UNTRIED,
         winograd_channels: usize::MAX,
     };
@@ -162,7 +163,7 @@ impl Limits {
 
     /// Where software adapters that have octets gain by widened weights: to widen one takes the time of some hundred rows. Those that have
     /// not gain with any.
-    pub const OCTETS_WIDEN_ROWS: usize = 256;
+    pub const OCTETS_PANEL_ROWS: usize = 256;
 
     /// Fewest channels with which Winograd's transforms are tried on hardware.
     pub const HARDWARE_WINOGRAD_CHANNELS: usize = 96;

@@ -2,6 +2,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
+use super::texels::Rows;
 use super::*;
 use crate::ops::{Affine, ConvOptions, ConvWeight, NormKind};
 use crate::recording::Recorder;
@@ -178,7 +179,7 @@ fn a_dispatch_that_disagrees_with_its_shader_is_refused() {
     let spoil: [fn(&mut Dispatch); 10] = [
         |d| d.bindings.reverse(),
         |d| d.bindings[0].writable = true,
-        |d| d.bindings[0].texels = Some(10),
+        |d| d.bindings[0].texels = Some(Rows::whole(10)),
         |d| drop(d.bindings.pop()),
         |d| d.params.extend([0; 4]),
         |d| d.params.clear(),

@@ -42,6 +42,15 @@ pub enum Texel {
     Words32,
 }
 
+/// How a tensor lies in a texture: in rows of `row` elements, cut into panels of `panel` of them, one below the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    /// Elements of a row.
+    pub row: usize,
+    /// Elements of a panel's row, multiples of four; `row` where there is one panel.
+    pub panel: usize,
+}
+
 /// The bytes of a buffer that a texture holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Source {
@@ -50,8 +59,30 @@ pub(super) struct Source {
     texel: Texel,
     /// Texels of a row of the texture that hold something.
     width: u64,
-    /// Rows of the tensor beside each other in a row of the texture, as a power of two.
+    /// Rows of the tensor, or of a panel, beside each other in a row of the texture, as a power of two.
     pub(super) shift: u32,
+    /// Where the tensor is cut.
+    panels: Option<Panels>,
+}
+
+/// Columns of a tensor one below the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Panels {
+    /// Texels of a row of the tensor, and of a panel, of which the last may have fewer.
+    row: u64,
+    panel: u64,
+    /// Rows of the texture that a panel takes.
+    rows: u64,
+}
+
+/// A part of a buffer that goes into a texture, in texels; of the first its bytes.
+#[derive(Debug, PartialEq, Eq)]
+struct Part {
+    start: u64,
+    /// From one row in the buffer to the next.
+    pitch: u64,
+    size: (u64, u64),
+    origin: (u64, u64),
 }
 
 /// A texture that counts towards [`Gpu::allocated_bytes`].
@@ -97,24 +128,41 @@ impl Texel {
     }
 }
 
+impl Rows {
+    /// Rows that are not cut.
+    pub const fn whole(row: usize) -> Self {
+        Self { row, panel: row }
+    }
+}
+
 impl Source {
-    /// Of the elements of a binding, when they are rows of `row` elements that a texture can hold; of a quantised matrix, all of it.
-    pub(super) fn of(binding: &Binding, row: usize) -> Option<Self> {
+    /// Of the elements of a binding, when a texture can hold them so; of a quantised matrix, all of it.
+    pub(super) fn of(binding: &Binding, Rows { row, panel }: Rows) -> Option<Self> {
         let texel = Texel::of(binding.tensor.dtype());
         let size = texel.bytes();
         let source = if texel == Texel::Words32 {
-            Self { start: 0, bytes: buffer_bytes(&binding.tensor), texel, width: ROW, shift: 0 }
+            let bytes = buffer_bytes(&binding.tensor);
+            Self { start: 0, bytes, texel, width: ROW, shift: 0, panels: None }
         } else {
             let (first, count) = (binding.first_element() as u64, binding.elements.len() as u64);
-            let row = row as u64;
-            let whole =
-                row > 0 && row.is_multiple_of(4) && first.is_multiple_of(4) && count.is_multiple_of(row);
+            let (row, panel) = (row as u64, panel as u64);
+            let whole = panel > 0
+                && row.is_multiple_of(4)
+                && panel.is_multiple_of(4)
+                && first.is_multiple_of(4)
+                && count.is_multiple_of(row);
+            let rows = count.checked_div(row)?;
+            let panels = row.div_ceil(panel.max(1));
             let suits = |shift: &u32| {
-                ((row / 4 * size) << shift).is_multiple_of(COPY_ALIGNMENT) && (count / row) >> shift < MOST
+                ((row / 4 * size) << shift).is_multiple_of(COPY_ALIGNMENT)
+                    && (panels * rows) >> shift < MOST
+                    && (panels == 1 || rows.is_multiple_of(1 << shift))
             };
             let shift = whole.then(|| (0..MOST.ilog2()).find(suits)).flatten()?;
+            let panels = (panels > 1).then(|| Panels { row: row / 4, panel: panel / 4, rows: rows >> shift });
             let element = size / 4;
-            Self { start: first * element, bytes: count * element, texel, width: (row / 4) << shift, shift }
+            let (start, bytes, width) = (first * element, count * element, (panel / 4) << shift);
+            Self { start, bytes, texel, width, shift, panels }
         };
         (source.width <= MOST && source.rows() <= MOST).then_some(source)
     }
@@ -126,7 +174,35 @@ impl Source {
 
     /// Rows of the texture that holds it.
     fn rows(&self) -> u64 {
-        self.bytes.div_ceil(self.width * self.texel.bytes())
+        match &self.panels {
+            None => self.bytes.div_ceil(self.width * self.texel.bytes()),
+            Some(panels) => panels.row.div_ceil(panels.panel) * panels.rows,
+        }
+    }
+
+    /// What is copied: whole rows, then what is left of the last; of panels, rows that lie beside each other apart.
+    fn parts(&self) -> Vec<Part> {
+        let size = self.texel.bytes();
+        let Some(Panels { row, panel, rows }) = self.panels else {
+            let texels = self.bytes / size;
+            let (width, whole) = (self.width, texels / self.width);
+            let part = |first, width, rows| Part {
+                start: self.start + first * self.width * size,
+                pitch: self.width,
+                size: (width, rows),
+                origin: (0, first),
+            };
+            let parts = [part(0, width, whole), part(whole, texels % width, 1)];
+            return parts.into_iter().filter(|part| part.size.0 * part.size.1 > 0).collect();
+        };
+        let beside = 0..1 << self.shift;
+        let part = |index: u64, beside: u64| Part {
+            start: self.start + (beside * row + index * panel) * size,
+            pitch: row << self.shift,
+            size: (panel.min(row - index * panel), rows),
+            origin: (beside * panel, index * rows),
+        };
+        (0..row.div_ceil(panel)).flat_map(|index| beside.clone().map(move |nth| part(index, nth))).collect()
     }
 
     /// Texels from one row of the texture to the next: an odd number of [`LINE`]s where it can be, because neighbouring
@@ -185,27 +261,19 @@ impl Drop for Texture {
 }
 
 impl Fill {
-    /// Whole rows, then what is left of the last.
     pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
-        let Source { start, bytes, texel, width, .. } = self.source;
-        let texels = bytes / texel.bytes();
-        let row = width * texel.bytes();
-        let whole = texels / width;
-        for (first, width, rows) in [(0, width, whole), (whole, texels % width, 1)] {
-            if width * rows == 0 {
-                continue;
-            }
+        for Part { start, pitch, size, origin } in self.source.parts() {
             let layout = wgpu::TexelCopyBufferLayout {
-                offset: start + first * row,
-                bytes_per_row: u32::try_from(row).ok(),
+                offset: start,
+                bytes_per_row: u32::try_from(pitch * self.source.texel.bytes()).ok(),
                 rows_per_image: None,
             };
             let source = wgpu::TexelCopyBufferInfo { buffer: &self.buffer, layout };
             let target = wgpu::TexelCopyTextureInfo {
-                origin: wgpu::Origin3d { y: first as u32, ..wgpu::Origin3d::ZERO },
+                origin: wgpu::Origin3d { x: origin.0 as u32, y: origin.1 as u32, z: 0 },
                 ..self.texture.as_image_copy()
             };
-            encoder.copy_buffer_to_texture(source, target, extent(width, rows));
+            encoder.copy_buffer_to_texture(source, target, extent(size.0, size.1));
         }
     }
 }
@@ -222,32 +290,51 @@ mod tests {
     use super::*;
     use crate::tensor::Tensor;
 
+    /// Where the shader looks for a texel of a row.
+    fn texel(source: &Source, rows: u64, row: u64, column: u64) -> (u64, u64) {
+        let panel = source.width >> source.shift;
+        let row = column / panel * rows + row;
+        ((row & ((1 << source.shift) - 1)) * panel + column % panel, row >> source.shift)
+    }
+
     proptest! {
         #[test]
         fn a_row_is_where_the_shader_looks_for_it(
             vectors in 1..3000_usize,
+            panel in prop::option::of(1..40_usize),
             (first, rows) in (0..50_usize, 1..400_usize),
             dtype in prop::sample::select(vec![DType::F32, DType::F16, DType::Bf16]),
         ) {
-            let width = vectors * 4;
-            let tensor = Tensor::resident(dtype, &[first + rows, width]);
-            let binding = Binding::read_range(&tensor, first * width..(first + rows) * width);
-            let Some(source) = Source::of(&binding, width) else {
-                // Too wide for as many beside each other as a copy needs.
-                prop_assert!(vectors > (MOST / 32) as usize);
+            let row = vectors * 4;
+            let tensor = Tensor::resident(dtype, &[first + rows, row]);
+            let binding = Binding::read_range(&tensor, first * row..(first + rows) * row);
+            let panel = panel.map_or(row, |panel| (4 * panel).min(row));
+            let Some(source) = Source::of(&binding, Rows { row, panel }) else {
+                // Too wide for as many beside each other as a copy needs, or not as many in whole rows of the texture.
+                prop_assert!(vectors > (MOST / 32) as usize || (panel < row && rows % 32 != 0));
                 return Ok(());
             };
             let size = source.texel.bytes();
-            prop_assert!(source.width <= MOST && source.rows() <= MOST && (source.width * size).is_multiple_of(COPY_ALIGNMENT));
+            prop_assert!(source.width <= MOST && source.rows() <= MOST);
             let lines = source.pitch() * size / LINE;
             prop_assert!((source.width..=MOST).contains(&source.pitch()) && (lines % 2 == 1 || source.width == MOST));
-            let element = size / 4;
-            for row in 0..rows {
-                let (x, y) = ((row & ((1 << source.shift) - 1)) * vectors, row >> source.shift);
-                let texel = y as u64 * source.width + x as u64;
-                let expected = ((first + row) * width) as u64 * element;
-                prop_assert_eq!(source.range().start + texel * size, expected);
-                prop_assert!((x + vectors) as u64 <= source.width && (y as u64) < source.rows());
+            // Which texel of the buffer each texel of the texture is filled with.
+            let mut found = std::collections::HashMap::new();
+            for Part { start, pitch, size: (width, height), origin } in source.parts() {
+                prop_assert!((pitch * size).is_multiple_of(COPY_ALIGNMENT) && start.is_multiple_of(size));
+                prop_assert!(origin.0 + width <= source.width && origin.1 + height <= source.rows());
+                for y in 0..height {
+                    for x in 0..width {
+                        found.insert((origin.0 + x, origin.1 + y), start / size + y * pitch + x);
+                    }
+                }
+            }
+            prop_assert_eq!(found.len(), rows * vectors);
+            for y in 0..rows {
+                for x in [0, vectors / 2, vectors - 1] {
+                    let at = texel(&source, rows as u64, y as u64, x as u64);
+                    prop_assert_eq!(found.get(&at), Some(&(((first + y) * vectors + x) as u64)));
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::gemm::{expect_aligned, read_as_texels, unused};
 use super::*;
+use crate::gpu::texels::Rows;
 use crate::ops::Attention;
 
 const OP: &str = "attention";
@@ -63,8 +64,9 @@ pub(super) fn lower(op: &Attention, limits: &Limits) -> Result<Vec<Dispatch>> {
                 Binding::write_range(&op.out, span(&rows, heads * d)),
             ];
             let flops = 4 * (part.len() * rows.len()) as u64 * (keys * d) as u64;
-            let texels =
-                limits.quads && flops >= limits.texel_flops && read_as_texels(&mut bindings, &[d; 3]);
+            let texels = limits.quads
+                && flops >= limits.texel_flops
+                && read_as_texels(&mut bindings, &[Rows::whole(d); 3]);
             let octets = texels && limits.octets;
             let (flags, tile, workgroup_tiles): (&[_], _, _) =
                 if octets { (&["OCTET", "LONG"], 32, 1) } else { (flags, tile, workgroup_tiles) };

@@ -3,6 +3,7 @@
 
 use super::gemm::{Combination, Family, Gemm, aligned, expect_aligned, unused};
 use super::*;
+use crate::gpu::texels::Rows;
 use crate::ops::{Activation, Conv, ConvOptions};
 
 const OP: &str = "conv";
@@ -53,7 +54,7 @@ pub(super) fn lower(op: &Conv, limits: &Limits) -> Result<Vec<Dispatch>> {
                 channels,
                 taps,
                 products: 1,
-                stride,
+                weight: Rows::whole(stride),
                 width: n,
                 column: 0,
                 bias: bias.is_some(),

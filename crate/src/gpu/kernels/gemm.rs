@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::gpu::limits::Fragment;
-use crate::gpu::texels::Source;
+use crate::gpu::texels::{Rows, Source};
 use crate::ops::Activation;
 use crate::quants::Bits;
 
@@ -11,7 +11,7 @@ const SKINNY_ROWS: usize = 4;
 
 /// Of a tile of those that read textures.
 const TEXEL_ROWS: usize = 32;
-const TEXEL_COLUMNS: usize = 64;
+pub(super) const TEXEL_COLUMNS: usize = 64;
 
 /// How many times as wide as a matrix a tile is not to be; the widest tiles count as those of 64.
 const NARROW: usize = 4;
@@ -61,9 +61,9 @@ pub(super) struct Gemm {
     pub(super) taps: usize,
     /// Products one below the other, each with rows of the weight of its own.
     pub(super) products: usize,
-    /// Between rows of the weight, in elements; less than there are columns where it lies in panels of so many, one below the other,
-    /// which only textures are read in.
-    pub(super) stride: usize,
+    /// The weight's rows, with fewer elements than there are columns where it lies in panels, one below the other, which only textures
+    /// are read in. Panels that octets have it cut into are of a product with many rows, of which these may be some.
+    pub(super) weight: Rows,
     /// Elements of an output row.
     pub(super) width: usize,
     /// First column of the output row that is written.
@@ -157,13 +157,13 @@ impl Family {
 
 impl Gemm {
     /// The family of quads that read textures.
-    fn texel_family(&self, limits: &Limits) -> Family {
-        // Whether tiles are full but for such a part, and their rows of one product alone.
+    fn texel_family(&self, in_panels: bool, limits: &Limits) -> Family {
+        // Whether tiles are full but for such a part, and their rows of one product alone. Products with panels have rows enough.
         let fills = |family: Family, part: usize| {
             let (rows, columns, _) = family.tile();
             let full = |size: usize, tile| size.next_multiple_of(tile) - size <= size / part;
             let whole = self.products == 1 || self.rows.is_multiple_of(self.products * rows);
-            whole && full(self.rows, rows) && full(self.columns, columns)
+            whole && (in_panels || full(self.rows, rows)) && full(self.columns, columns)
         };
         if limits.octets && fills(Family::Octet, 4) {
             Family::Octet
@@ -189,16 +189,21 @@ impl Gemm {
         let quants = bindings.get(1).map_or([0; 4], |weight| quant_words(&weight.tensor));
         let depth = self.taps * self.channels;
         let flops = 2 * self.rows as u64 * self.columns as u64 * depth as u64;
-        let texel_family = self.texel_family(limits);
-        // Quantised weights are read so in octets alone: others have large ones widened.
+        // Quantised weights are read from textures in octets alone: others have large ones widened.
         let quantised =
             bindings.get(1).is_some_and(|weight| matches!(weight.tensor.dtype(), DType::Quants(_)));
-        let in_panels = !quantised && self.stride < self.columns;
+        let texel_family = self.texel_family(!quantised && self.weight.panel < self.columns, limits);
+        let widened = !quantised && self.weight.row < self.columns;
+        let whole = Rows::whole(self.weight.row);
+        let cuts = texel_family == Family::Octet
+            && bindings.get(1).is_some_and(|weight| Source::of(weight, self.weight).is_some());
+        let weight = if cuts { self.weight } else { whole };
         let texels = vectors
             && family == Family::Quad
-            && (in_panels || flops >= limits.texel_flops)
+            && (widened || flops >= limits.texel_flops)
             && (!quantised || texel_family == Family::Octet)
-            && read_as_texels(&mut bindings, &[self.channels, self.stride]);
+            && read_as_texels(&mut bindings, &[Rows::whole(self.channels), weight]);
+        let stride = if texels { weight.panel } else { whole.row };
         let family = if texels { texel_family } else { family };
         let tall = (family == Family::Tall).then_some("TALL");
         let halves = in_halves(shader, family, vectors, limits).then_some("HALVES");
@@ -211,7 +216,7 @@ impl Gemm {
         };
         let weight_rows = self.products * depth;
         let mut params =
-            words([self.rows, self.columns, self.channels, self.taps, weight_rows, self.stride, self.width])?;
+            words([self.rows, self.columns, self.channels, self.taps, weight_rows, stride, self.width])?;
         params.extend([word(self.column)?, self.bias.into(), activation, self.combination as u32]);
         params.extend(words(quants)?);
         params.push(self.relu.into());
@@ -254,8 +259,8 @@ pub(super) fn format_flag(dtype: DType) -> Option<&'static str> {
     }
 }
 
-/// Has the first bindings read as textures of rows of so many elements, if all of them can be.
-pub(super) fn read_as_texels(bindings: &mut [Binding], rows: &[usize]) -> bool {
+/// Has the first bindings read as textures of such rows, if all of them can be.
+pub(super) fn read_as_texels(bindings: &mut [Binding], rows: &[Rows]) -> bool {
     let mut pairs = bindings.iter().zip(rows);
     let can = pairs.all(|(binding, row)| Source::of(binding, *row).is_some());
     if can {

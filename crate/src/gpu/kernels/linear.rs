@@ -1,10 +1,12 @@
 //! Lowering of linear layers: by rows, in whole tiles; of a gate's embedding only the timesteps of the slab are bound. Where software
 //! adapters have large layers, quantised weights are written as f32 first, some columns at a time.
 
-use super::gemm::{Combination, Family, Gemm, aligned, expect_aligned, format_flag, quant_words, unused};
+use super::gemm::{
+    Combination, Family, Gemm, TEXEL_COLUMNS, aligned, expect_aligned, format_flag, quant_words, unused,
+};
 use super::norm::{modulated_rows, timesteps};
 use super::*;
-use crate::gpu::texels::Source;
+use crate::gpu::texels::{Rows, Source};
 use crate::ops::{Combine, Linear, LinearWeight};
 
 /// Most bytes of a weight that is widened: scratch, beside which a texture of it lies.
@@ -42,11 +44,12 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
         family.by_matrix_units(vectors, limits)
     };
     let widest = widened_columns(k, limits);
-    let large = 2 * (m * k) as u64 * n as u64 >= limits.texel_flops && m >= limits.widen_rows;
+    let large = 2 * (m * k) as u64 * n as u64 >= limits.texel_flops && m >= limits.panel_rows;
     let widens = quantised && vectors && family == Family::Quad && large && widest > 0;
     let slab = if widens { widest.min(n) } else { n };
-    // What a tile reads is contiguous then; textures alone are read so.
-    let panel = if Source::of(&Binding::read(&op.x), k).is_some() { Family::Octet.tile().1 } else { slab };
+    // What a tile reads of a weight is contiguous then; textures alone are read so.
+    let in_panels = large && Source::of(&Binding::read(&op.x), Rows::whole(k)).is_some();
+    let panel = |row: usize| if in_panels { row.min(TEXEL_COLUMNS) } else { row };
     let mut most = limits
         .binding_rows(OP, DType::F32, k.max(width))?
         .min(family.dispatch_rows(2 * k as u64 * slab as u64, limits));
@@ -55,13 +58,15 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
     }
     let mut dispatches = Vec::new();
     for columns in pieces(n, slab) {
-        let (weight, stride) = if widens {
-            let panel = panel.min(columns.len());
+        let (weight, weight_rows) = if widens {
+            let panel = panel(columns.len());
             let (wide, dispatch) = widen(&op.weight.matrix, &columns, panel, limits)?;
             dispatches.push(dispatch);
-            (wide, panel)
+            (wide, Rows::whole(panel))
         } else {
-            (op.weight.matrix.clone(), if quantised { k } else { LinearWeight::stride(n) })
+            let row = if quantised { k } else { LinearWeight::stride(n) };
+            let panel = if quantised { row } else { panel(row) };
+            (op.weight.matrix.clone(), Rows { row, panel })
         };
         for rows in pieces(m, most) {
             let gemm = Gemm {
@@ -70,7 +75,7 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
                 channels: k,
                 taps: 1,
                 products: 1,
-                stride,
+                weight: weight_rows,
                 width,
                 column: op.column + columns.start,
                 bias: op.bias.is_some(),
@@ -135,8 +140,7 @@ fn quantise(x: &Tensor, rows: &Range<usize>, k: usize, limits: &Limits) -> Resul
 /// room for one block.
 fn widened_columns(k: usize, limits: &Limits) -> usize {
     let columns = most_elements(limits).min(WIDENED_BYTES / 4) / k.max(1);
-    let (_, tile, _) = Family::Octet.tile();
-    columns - columns % if columns < tile { WIDENED.1 } else { tile }
+    columns - columns % if columns < TEXEL_COLUMNS { WIDENED.1 } else { TEXEL_COLUMNS }
 }
 
 /// Some columns of a quantised matrix as f32, in panels of so many one below the other, and what writes them.

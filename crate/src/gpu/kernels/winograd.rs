@@ -6,6 +6,7 @@
 use super::conv::Walk;
 use super::gemm::{Combination, Family, Gemm, aligned, expect_aligned, format_flag, unused};
 use super::*;
+use crate::gpu::texels::Rows;
 use crate::ops::{Activation, Conv};
 
 const OP: &str = "conv";
@@ -189,7 +190,7 @@ impl<'a> Transforms<'a> {
                     channels: depth,
                     taps: 1,
                     products: points.len(),
-                    stride: columns,
+                    weight: Rows::whole(columns),
                     width: columns,
                     column: 0,
                     bias: false,
