@@ -155,9 +155,14 @@ fn linear_of_quantised_matrices() {
     }
 }
 
-/// Sizes that fill the tiles of octets.
+/// Sizes that fill the tiles of octets; with many rows weights are read in panels.
 #[test]
 fn linear_of_full_tiles() {
+    agree_within((1 << 20, 8_000_000), 3, TOLERANCE, |case| {
+        let (m, k, n) =
+            (case.size(256..=300), 16 * case.size(1..=3), 64 * case.size(2..=4) - 16 * case.size(0..=1));
+        linear(case, [m, k, n])
+    });
     agree_within(SMALL, 3, TOLERANCE, |case| {
         let (m, k, n) = (case.size(30..=40), 4 * case.size(1..=20), 64 * case.size(1..=2));
         linear(case, [m, k, n])
@@ -165,6 +170,10 @@ fn linear_of_full_tiles() {
     for block in [Block::Q8_0, Block::Q4K] {
         agree_within(SMALL, 1, TOLERANCE, |case| {
             let (m, n) = (case.size(56..=64), 64 * case.size(1..=2));
+            quantised(case, block, [m, n])
+        });
+        agree_within((1 << 20, 8_000_000), 1, TOLERANCE, |case| {
+            let (m, n) = (case.size(256..=300), 64 * case.size(2..=4) - 16);
             quantised(case, block, [m, n])
         });
     }
