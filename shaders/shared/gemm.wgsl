@@ -5,10 +5,9 @@
 //   a word. With QUANT8 and QUANT4 W is quantised (quants.wgsl), [columns, weight_rows]. bias [columns]; combined and
 //   out [rows, width]. With VEC4 all but the bias start at whole vectors, and columns, column, width and channels are
 //   multiples of 4. k runs over taps of `channels` each, padded to whole vectors; the weight has no such padding. With
-//   TEXELS a and W are textures (texels.wgsl), and stride may be less than there are columns: W lies in panels of so
-//   many columns, one below the other, then, and none of them is in two tiles' way (a multiple of 64). The shader that
-//   includes this has Params.gemm, binds a at 1, and gives gate_at(row, j), and weight_start(row), the row of W that
-//   is the first for a tile of rows.
+//   TEXELS a and W are textures (texels.wgsl); with OCTET W may lie in panels of `stride` columns there, one below the
+//   other. The shader that includes this has Params.gemm, binds a at 1, and gives gate_at(row, j), and
+//   weight_start(row), the row of W that is the first for a tile of rows.
 // Grid: as the family of gemm_*.wgsl.
 // Workgroup: as the family.
 
@@ -116,17 +115,6 @@ fn weight_row(k: u32) -> u32 {
     let row = k / padded * params.gemm.channels + k % padded;
     //#endif
     return min(row, params.gemm.weight_rows - 1u);
-}
-
-// The row of W that is the first for a tile of rows from `row` on, in the panel with the column j.
-fn first_weight_row(row: u32, j: u32) -> u32 {
-    var first = weight_start(row);
-    //#if TEXELS
-    //#if !QUANT8|QUANT4
-    first += min(j, params.gemm.columns - 1u) / params.gemm.stride * params.gemm.weight_rows;
-    //#endif
-    //#endif
-    return first;
 }
 
 //#if QUANT8|QUANT4

@@ -1,6 +1,6 @@
 // Formula: as gemm.wgsl, 32 x 64 results eight neighbouring invocations that broadcast to each other what they load of
-//   a: each has all rows of eight columns. 12 loads for 1,024 products. With 40 rows there were fewer, but the code of
-//   a turn would not fit into a core's 32 KB of instructions.
+//   a: each has all rows of eight columns. 12 loads for 1,024 products. With 40 rows there were fewer, but lavapipe's
+//   code of a turn, 24 KB, would hardly fit into a core's 32 KB of instructions, and takes a third longer.
 // Layouts: as gemm_quad.wgsl, with storage textures. Invocations of a workgroup are one subgroup, in its order
 //   (octet_probe.wgsl).
 // Grid: one workgroup for a block, down the columns of blocks, folded.
@@ -61,6 +61,15 @@ fn pick_rows(
     return mat4x4<f32>(pick(sums0, first, i), pick(sums1, first, i), pick(sums2, first, i), pick(sums3, first, i));
 }
 
+// The first row of the panel with the column j, a multiple of 64, which panels are whole tiles of.
+fn panel_start(j: u32) -> u32 {
+    //#if QUANT8|QUANT4
+    return 0u;
+    //#else
+    return min(j, params.gemm.columns - 1u) / params.gemm.stride * params.gemm.weight_rows;
+    //#endif
+}
+
 @compute @workgroup_size(8)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -81,7 +90,7 @@ fn main(
     var sums1 = Sums();
     var sums2 = Sums();
     var sums3 = Sums();
-    let first_k = first_weight_row(row, j - thread * 4u);
+    let first_k = weight_start(row) + panel_start(j - thread * 4u);
     let vectors = tap_vectors();
     //#if QUANT4
     // 32 k, which are of one group, and of one texel.

@@ -45,7 +45,7 @@ fn main(
     var other1 = mat4x4<f32>();
     var other2 = mat4x4<f32>();
     var other3 = mat4x4<f32>();
-    let first_k = first_weight_row(row, j);
+    let first_k = weight_start(row);
     let vectors = tap_vectors();
     //#if TEXELS
     let rows = weight_rows();

@@ -70,7 +70,7 @@ fn main(
     var sum35 = mat4x4<f32>();
     var sum36 = mat4x4<f32>();
     var sum37 = mat4x4<f32>();
-    let first_k = first_weight_row(row, j);
+    let first_k = weight_start(row);
     let vectors = tap_vectors();
     let rows = weight_rows();
     let column0 = texel_column(rows, own_j);

@@ -177,7 +177,7 @@ impl Gpu {
             if gpu.limits.octets {
                 gpu.limits.max_dispatch_flops =
                     options.max_dispatch_flops.unwrap_or(Limits::OCTETS_DISPATCH_FLOPS);
-                gpu.limits.panel_rows = Limits::OCTETS_PANEL_ROWS;
+                gpu.limits.rearranged_rows = Limits::OCTETS_REARRANGED_ROWS;
             }
         }
         if options.tune.unwrap_or(!gpu.info.software && !gpu.limits.barrier_free) {
@@ -308,7 +308,7 @@ fn limits(device: &wgpu::Limits, software: bool, options: &GpuOptions) -> Limits
         quads: false,
         octets: false,
         texel_flops: u64::MAX,
-        panel_rows: 0,
+        rearranged_rows: 0,
         tiles: options.tiles.unwrap_or(Tiles::UNTRIED),
         winograd_channels: options.winograd_channels.unwrap_or(winograd),
     }

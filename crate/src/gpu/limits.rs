@@ -28,9 +28,9 @@ pub struct Limits {
     pub octets: bool,
     /// Work of a dispatch from which those that swap values read tensors as textures (`shared/texels.wgsl`); `u64::MAX` for never.
     pub texel_flops: u64,
-    /// Rows from which dispatches of as much work have their weights put into panels first: quantised ones as f32, and others where there
-    /// are octets.
-    pub panel_rows: usize,
+    /// Rows from which dispatches of as much work have their weights rearranged first: quantised ones are written as f32, and where there
+    /// are octets, all are put into panels.
+    pub rearranged_rows: usize,
     /// Which tiles matrices are cut into by kernels with barriers.
     pub tiles: Tiles,
     /// Channels, in and out, from which convolutions of 3 x 3 go by Winograd's transforms; `usize::MAX` for never.
@@ -142,7 +142,7 @@ impl Limits {
         quads: false,
         octets: false,
         texel_flops: u64::MAX,
-        panel_rows: 0,
+        rearranged_rows: 0,
         tiles: Tiles::UNTRIED,
         winograd_channels: usize::MAX,
     };
@@ -161,9 +161,9 @@ impl Limits {
     /// steps and decoding a quarter and a sixth faster in Chromium, but for its first clip their kernels take 1.4 s more to compile.
     pub const SOFTWARE_TEXEL_FLOPS: u64 = 100_000_000;
 
-    /// Where software adapters that have octets gain by widened weights: to widen one takes the time of some hundred rows. Those that have
-    /// not gain with any.
-    pub const OCTETS_PANEL_ROWS: usize = 256;
+    /// Where software adapters that have octets gain by that: it takes the time of some hundred rows. Those that have not gain by widened
+    /// weights with any.
+    pub const OCTETS_REARRANGED_ROWS: usize = 256;
 
     /// Fewest channels with which Winograd's transforms are tried on hardware.
     pub const HARDWARE_WINOGRAD_CHANNELS: usize = 96;

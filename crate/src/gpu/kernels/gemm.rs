@@ -158,16 +158,15 @@ impl Family {
 impl Gemm {
     /// The family of quads that read textures.
     fn texel_family(&self, in_panels: bool, limits: &Limits) -> Family {
-        // Whether tiles are full but for such a part, and their rows of one product alone. Products with panels have rows enough.
-        let fills = |family: Family, part: usize| {
-            let (rows, columns, _) = family.tile();
-            let full = |size: usize, tile| size.next_multiple_of(tile) - size <= size / part;
+        // Whether tiles are full but for such a part, and their rows of one product alone.
+        let full = |size: usize, tile, part| size.next_multiple_of(tile) - size <= size / part;
+        let fills = |(rows, columns, _), part: usize, enough_rows: bool| {
             let whole = self.products == 1 || self.rows.is_multiple_of(self.products * rows);
-            whole && (in_panels || full(self.rows, rows)) && full(self.columns, columns)
+            whole && (enough_rows || full(self.rows, rows, part)) && full(self.columns, columns, part)
         };
-        if limits.octets && fills(Family::Octet, 4) {
+        if limits.octets && fills(Family::Octet.tile(), 4, in_panels) {
             Family::Octet
-        } else if fills(Family::Tall, 8) {
+        } else if fills(Family::Tall.tile(), 8, false) {
             Family::Tall
         } else {
             Family::Quad

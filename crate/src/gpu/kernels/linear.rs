@@ -44,11 +44,11 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
         family.by_matrix_units(vectors, limits)
     };
     let widest = widened_columns(k, limits);
-    let large = 2 * (m * k) as u64 * n as u64 >= limits.texel_flops && m >= limits.panel_rows;
+    let large = 2 * (m * k) as u64 * n as u64 >= limits.texel_flops && m >= limits.rearranged_rows;
     let widens = quantised && vectors && family == Family::Quad && large && widest > 0;
     let slab = if widens { widest.min(n) } else { n };
-    // What a tile reads of a weight is contiguous then; textures alone are read so.
-    let in_panels = large && Source::of(&Binding::read(&op.x), Rows::whole(k)).is_some();
+    // What a tile reads of a weight is contiguous then, by which others than octets do not gain; textures alone are read so.
+    let in_panels = limits.octets && large && Source::of(&Binding::read(&op.x), Rows::whole(k)).is_some();
     let panel = |row: usize| if in_panels { row.min(TEXEL_COLUMNS) } else { row };
     let mut most = limits
         .binding_rows(OP, DType::F32, k.max(width))?
