@@ -285,6 +285,8 @@ fn extent(width: u64, height: u64) -> wgpu::Extent3d {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -319,7 +321,7 @@ mod tests {
             let lines = source.pitch() * size / LINE;
             prop_assert!((source.width..=MOST).contains(&source.pitch()) && (lines % 2 == 1 || source.width == MOST));
             // Which texel of the buffer each texel of the texture is filled with.
-            let mut found = std::collections::HashMap::new();
+            let mut found = HashMap::new();
             for Part { start, pitch, size: (width, height), origin } in source.parts() {
                 prop_assert!((pitch * size).is_multiple_of(COPY_ALIGNMENT) && start.is_multiple_of(size));
                 prop_assert!(origin.0 + width <= source.width && origin.1 + height <= source.rows());

@@ -61,8 +61,8 @@ pub(super) struct Gemm {
     pub(super) taps: usize,
     /// Products one below the other, each with rows of the weight of its own.
     pub(super) products: usize,
-    /// The weight's rows, with fewer elements than there are columns where it lies in panels, one below the other, which only textures
-    /// are read in. Panels that octets have it cut into are of a product with many rows, of which these may be some.
+    /// The weight's rows, with fewer elements than there are columns where it lies in panels, one below the other, or is to be cut into
+    /// them, if it can be: octets read it so from textures.
     pub(super) weight: Rows,
     /// Elements of an output row.
     pub(super) width: usize,
@@ -156,17 +156,18 @@ impl Family {
 }
 
 impl Gemm {
-    /// The family of quads that read textures.
+    /// The family of quads that read textures; of octets alone when the weight is to lie in panels.
     fn texel_family(&self, in_panels: bool, limits: &Limits) -> Family {
         // Whether tiles are full but for such a part, and their rows of one product alone.
-        let full = |size: usize, tile, part| size.next_multiple_of(tile) - size <= size / part;
-        let fills = |(rows, columns, _), part: usize, enough_rows: bool| {
+        let fills = |family: Family, part: usize| {
+            let (rows, columns, _) = family.tile();
+            let full = |size: usize, tile| size.next_multiple_of(tile) - size <= size / part;
             let whole = self.products == 1 || self.rows.is_multiple_of(self.products * rows);
-            whole && (enough_rows || full(self.rows, rows, part)) && full(self.columns, columns, part)
+            whole && full(self.rows, rows) && full(self.columns, columns)
         };
-        if limits.octets && fills(Family::Octet.tile(), 4, in_panels) {
+        if in_panels || (limits.octets && fills(Family::Octet, 4)) {
             Family::Octet
-        } else if fills(Family::Tall.tile(), 8, false) {
+        } else if fills(Family::Tall, 8) {
             Family::Tall
         } else {
             Family::Quad
@@ -192,17 +193,15 @@ impl Gemm {
         let quantised =
             bindings.get(1).is_some_and(|weight| matches!(weight.tensor.dtype(), DType::Quants(_)));
         let texel_family = self.texel_family(!quantised && self.weight.panel < self.columns, limits);
-        let widened = !quantised && self.weight.row < self.columns;
-        let whole = Rows::whole(self.weight.row);
-        let cuts = texel_family == Family::Octet
-            && bindings.get(1).is_some_and(|weight| Source::of(weight, self.weight).is_some());
-        let weight = if cuts { self.weight } else { whole };
+        let cuts = bindings.get(1).is_some_and(|weight| Source::of(weight, self.weight).is_some());
+        let weight = if cuts { self.weight } else { Rows::whole(self.weight.row) };
+        let lies_in_panels = !quantised && self.weight.row < self.columns;
         let texels = vectors
             && family == Family::Quad
-            && (widened || flops >= limits.texel_flops)
+            && (lies_in_panels || flops >= limits.texel_flops)
             && (!quantised || texel_family == Family::Octet)
             && read_as_texels(&mut bindings, &[Rows::whole(self.channels), weight]);
-        let stride = if texels { weight.panel } else { whole.row };
+        let stride = if texels { weight.panel } else { weight.row };
         let family = if texels { texel_family } else { family };
         let tall = (family == Family::Tall).then_some("TALL");
         let halves = in_halves(shader, family, vectors, limits).then_some("HALVES");
