@@ -1,6 +1,6 @@
 // Formula: as gemm.wgsl, 32 x 64 results eight neighbouring invocations that broadcast to each other what they load of
-//   a: each has all rows of eight columns. 12 loads for 1,024 products. With 40 rows there were fewer, but lavapipe's
-//   code of a turn, 24 KB, would hardly fit into a core's 32 KB of instructions, and takes a third longer.
+//   a: each has all rows of eight columns. 12 loads for 1,024 products. With 40 rows there were fewer, but the code of
+//   a turn, 24 KB on lavapipe, would hardly fit into a core's 32 KB of instructions: it took a third longer.
 // Layouts: as gemm_quad.wgsl, with storage textures. Invocations of a workgroup are one subgroup, in its order
 //   (octet_probe.wgsl).
 // Grid: one workgroup for a block, down the columns of blocks, folded.

@@ -180,6 +180,11 @@ impl Source {
         }
     }
 
+    /// How many [`Source::parts`] there are, at most.
+    pub(super) fn copies(&self) -> u64 {
+        self.panels.as_ref().map_or(2, |panels| panels.row.div_ceil(panels.panel) << self.shift)
+    }
+
     /// What is copied: whole rows, then what is left of the last; of panels, rows that lie beside each other apart.
     fn parts(&self) -> Vec<Part> {
         let size = self.texel.bytes();

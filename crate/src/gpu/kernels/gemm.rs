@@ -61,8 +61,8 @@ pub(super) struct Gemm {
     pub(super) taps: usize,
     /// Products one below the other, each with rows of the weight of its own.
     pub(super) products: usize,
-    /// The weight's rows, with fewer elements than there are columns where it lies in panels, one below the other, or is to be cut into
-    /// them, if it can be: octets read it so from textures.
+    /// The weight's rows, with fewer elements than there are columns where it lies in panels, one below the other, or a texture can have
+    /// it cut into them: octets read it so.
     pub(super) weight: Rows,
     /// Elements of an output row.
     pub(super) width: usize,
@@ -192,16 +192,14 @@ impl Gemm {
         // Quantised weights are read from textures in octets alone: others have large ones widened.
         let quantised =
             bindings.get(1).is_some_and(|weight| matches!(weight.tensor.dtype(), DType::Quants(_)));
-        let texel_family = self.texel_family(!quantised && self.weight.panel < self.columns, limits);
-        let cuts = bindings.get(1).is_some_and(|weight| Source::of(weight, self.weight).is_some());
-        let weight = if cuts { self.weight } else { Rows::whole(self.weight.row) };
-        let lies_in_panels = !quantised && self.weight.row < self.columns;
+        let texel_family = self.texel_family(self.weight.panel < self.columns, limits);
+        let lies_in_panels = self.weight.row < self.columns;
         let texels = vectors
             && family == Family::Quad
             && (lies_in_panels || flops >= limits.texel_flops)
             && (!quantised || texel_family == Family::Octet)
-            && read_as_texels(&mut bindings, &[Rows::whole(self.channels), weight]);
-        let stride = if texels { weight.panel } else { weight.row };
+            && read_as_texels(&mut bindings, &[Rows::whole(self.channels), self.weight]);
+        let stride = if texels { self.weight.panel } else { self.weight.row };
         let family = if texels { texel_family } else { family };
         let tall = (family == Family::Tall).then_some("TALL");
         let halves = in_halves(shader, family, vectors, limits).then_some("HALVES");

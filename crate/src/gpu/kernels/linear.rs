@@ -12,6 +12,9 @@ use crate::ops::{Combine, Linear, LinearWeight};
 /// Most bytes of a weight that is widened: scratch, beside which a texture of it lies.
 const WIDENED_BYTES: usize = 16 << 20;
 
+/// Copies into a texture that work of [`Limits::texel_flops`] makes up for: panels save some 7% of its time, and a copy takes 10 us.
+const COPIES: u64 = 6;
+
 /// Rows and columns of a block of `widen_weight.wgsl`, and its blocks in a workgroup.
 const WIDENED: (usize, usize, usize) = (32, 4, 32);
 
@@ -44,7 +47,8 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
         family.by_matrix_units(vectors, limits)
     };
     let widest = widened_columns(k, limits);
-    let large = 2 * (m * k) as u64 * n as u64 >= limits.texel_flops && m >= limits.rearranged_rows;
+    let flops = 2 * (m * k) as u64 * n as u64;
+    let large = flops >= limits.texel_flops && m >= limits.rearranged_rows;
     let widens = quantised && vectors && family == Family::Quad && large && widest > 0;
     let slab = if widens { widest.min(n) } else { n };
     // What a tile reads of a weight is contiguous then, by which others than octets do not gain; textures alone are read so.
@@ -64,9 +68,13 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
             dispatches.push(dispatch);
             (wide, Rows::whole(panel))
         } else {
-            let row = if quantised { k } else { LinearWeight::stride(n) };
-            let panel = if quantised { row } else { panel(row) };
-            (op.weight.matrix.clone(), Rows { row, panel })
+            let row = LinearWeight::stride(n);
+            let cut = Rows { row, panel: panel(row) };
+            let pays = |source: Source| flops * COPIES >= source.copies() * limits.texel_flops;
+            let cuts = in_panels
+                && !quantised
+                && Source::of(&Binding::read(&op.weight.matrix), cut).is_some_and(pays);
+            (op.weight.matrix.clone(), if cuts { cut } else { Rows::whole(row) })
         };
         for rows in pieces(m, most) {
             let gemm = Gemm {
