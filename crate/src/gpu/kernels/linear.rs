@@ -12,8 +12,8 @@ use crate::ops::{Combine, Linear, LinearWeight};
 /// Most bytes of a weight that is widened: scratch, beside which a texture of it lies.
 const WIDENED_BYTES: usize = 16 << 20;
 
-/// Copies into a texture that work of [`Limits::texel_flops`] makes up for: panels save some 7% of its time, and a copy takes 10 us.
-const COPIES: u64 = 6;
+/// Copies into a texture that work of [`Limits::texel_flops`] makes up for: panels save a tenth of its time and more, and a copy takes 10 us.
+const COPIES: u64 = 12;
 
 /// Rows and columns of a block of `widen_weight.wgsl`, and its blocks in a workgroup.
 const WIDENED: (usize, usize, usize) = (32, 4, 32);
