@@ -325,6 +325,7 @@ mod tests {
             prop_assert!(source.width <= MOST && source.rows() <= MOST);
             let lines = source.pitch() * size / LINE;
             prop_assert!((source.width..=MOST).contains(&source.pitch()) && (lines % 2 == 1 || source.width == MOST));
+            prop_assert!(source.parts().len() as u64 <= source.copies());
             // Which texel of the buffer each texel of the texture is filled with.
             let mut found = HashMap::new();
             for Part { start, pitch, size: (width, height), origin } in source.parts() {
