@@ -17,7 +17,7 @@ use kinetoscope::bench::cases::{self, Case, case, model};
 use kinetoscope::bench::conv::Conv;
 use kinetoscope::bench::gemm::Gemm;
 use kinetoscope::bench::model::{Part, Sizes};
-use kinetoscope::bench::operation::{Operation, error, release, upload};
+use kinetoscope::bench::operation::{Operation, error, input_set, release, upload};
 use kinetoscope::bench::random::Format;
 use kinetoscope::bench::report::{Measurement, Outcome};
 use kinetoscope::bench::{Bench, SUITES};
@@ -105,9 +105,10 @@ fn operations_are_right_against_f64() {
         .chain(convs().map(|op| boxed(Box::new(op))))
         .collect();
     for (executor, op) in executors.iter().flat_map(|executor| all.iter().map(move |op| (executor, op))) {
-        let inputs = upload(op.as_ref(), executor).unwrap();
-        let error = block_on(error(op.as_ref(), &inputs, executor, &CancelFlag::new())).unwrap();
-        release(&inputs, executor);
+        let sets = upload(op.as_ref(), executor).unwrap();
+        let inputs = input_set(&sets, 0).unwrap();
+        let error = block_on(error(op.as_ref(), inputs, executor, &CancelFlag::new())).unwrap();
+        release(&sets, executor);
         assert!(error < TOLERANCE, "{op:?}: {error}");
         // Sums in f32 are never right to the last bit of f64: nothing was compared with itself.
         assert!(error > 0.0, "{op:?}");

@@ -118,20 +118,21 @@ pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// Times a recording that is short, in turns with `beside`: so many of it in one program that submitting them does not count.
+/// Times a recording that is short, in turns with `beside`: so many of it in one program that submitting them does not count. `record` is
+/// given how many there are already.
 ///
 /// # Errors
 /// Those of the executor.
 pub async fn repeated(
     executor: &Executor,
-    record: &dyn Fn(&mut Recorder) -> Result<()>,
+    record: &dyn Fn(&mut Recorder, usize) -> Result<()>,
     beside: &Run<'_>,
     budget: Budget,
     cancel: &CancelFlag,
 ) -> Result<(Turns, Program)> {
     let recording = |repetitions: usize| {
         let mut rec = Recorder::new();
-        (0..repetitions).try_for_each(|_| record(&mut rec))?;
+        (0..repetitions).try_for_each(|nth| record(&mut rec, nth))?;
         Ok::<Recording, crate::Error>(rec.finish())
     };
     let program = executor.prepare(&recording(1)?)?;

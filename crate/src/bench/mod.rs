@@ -2,8 +2,9 @@
 //!
 //! **Method.** A case runs on random values that are the same every time. It is warmed up, and then timed by the clock from a submit to the
 //! news of its completion, [`Spread`] being of up to fifteen runs. What is short is repeated in one program until a run takes 50 ms and ten
-//! times the latency of a submit: what submitting costs is below a tenth then, and is not taken off. Repetitions read the same memory, as
-//! layers of a model do not: what a cache holds comes out faster than in a model. Rates are multiplications and additions by the
+//! times the latency of a submit: what submitting costs is below a tenth then, and is not taken off. Repetitions take turns between two
+//! sets of inputs, so that each begins as a layer of a model does, with a weight that the one before did not have: textures are filled anew.
+//! What a cache holds of both comes out faster than in a model. Rates are multiplications and additions by the
 //! median. Every rate is compared with the f32 peak of the same device, which runs in turns with the case: each run of the case with the mean
 //! of the peak's directly before and after, and the share is the median of theirs, because clocks and what else a machine does change within a
 //! second. A peak is compared with the best that was seen when the bench was opened. What would take more than the time given, at half of that
@@ -194,10 +195,13 @@ impl Bench {
             }
             Work::Operation(operation) => {
                 let operation = operation.as_ref();
-                let inputs = operation::upload(operation, &self.executor)?;
+                let sets = operation::upload(operation, &self.executor)?;
                 let outcome = async {
-                    let relative = operation::error(operation, &inputs, &self.executor, cancel).await?;
-                    let record = |rec: &mut Recorder| operation.record(rec, &inputs).map(drop);
+                    let first = operation::input_set(&sets, 0)?;
+                    let relative = operation::error(operation, first, &self.executor, cancel).await?;
+                    let record = |rec: &mut Recorder, nth: usize| {
+                        operation.record(rec, operation::input_set(&sets, nth)?).map(drop)
+                    };
                     let beside = || self.peak_run.run(&self.executor, cancel);
                     let (turns, program) =
                         measure::repeated(&self.executor, &record, &beside, self.budget, cancel).await?;
@@ -205,7 +209,7 @@ impl Bench {
                     Ok(self.compared(case.info.flops, &turns, error, kernels(&program)))
                 };
                 let outcome = outcome.await;
-                operation::release(&inputs, &self.executor);
+                operation::release(&sets, &self.executor);
                 outcome
             }
             Work::Model(sizes, part, clip) => {

@@ -10,6 +10,9 @@ use crate::{CancelFlag, Error};
 /// Rows of the output that are looked at, and elements of each: the first and the last, where edges of tiles are, and random ones.
 const SAMPLES: usize = 8;
 
+/// Bytes of inputs that are uploaded a second time: more are not in a cache anyway, and may not fit.
+const TWICE: u64 = 256 << 20;
+
 /// An operation that is measured.
 pub trait Operation: std::fmt::Debug {
     /// Sizes, by the names that the module's documentation has for them.
@@ -80,22 +83,38 @@ fn sample(count: usize, random: Random) -> Vec<usize> {
     ends.into_iter().chain((2..SAMPLES).map(|i| random.below(i, count))).collect()
 }
 
-/// The inputs on the device.
+/// Inputs of repeated operations, in turns.
+pub type Sets = Vec<Vec<Input>>;
+
+/// The inputs on the device, twice unless they are more than [`TWICE`].
 ///
 /// # Errors
 /// Those of the executor; nothing is left on the device then.
-pub fn upload(operation: &dyn Operation, executor: &Executor) -> Result<Vec<Input>> {
-    let inputs = operation.inputs();
-    let uploaded = inputs.iter().try_for_each(|input| input.upload(executor));
-    if uploaded.is_err() {
-        release(&inputs, executor);
+pub fn upload(operation: &dyn Operation, executor: &Executor) -> Result<Sets> {
+    let mut sets = vec![operation.inputs()];
+    let bytes: u64 = sets.iter().flatten().map(|input| input.tensor.allocation_bytes()).sum();
+    if bytes <= TWICE {
+        sets.push(operation.inputs());
     }
-    uploaded.map(|()| inputs)
+    let uploaded = sets.iter().flatten().try_for_each(|input| input.upload(executor));
+    if uploaded.is_err() {
+        release(&sets, executor);
+    }
+    uploaded.map(|()| sets)
 }
 
 /// Frees what [`upload`] put there.
-pub fn release(inputs: &[Input], executor: &Executor) {
-    inputs.iter().for_each(|input| executor.release(&input.tensor));
+pub fn release(sets: &Sets, executor: &Executor) {
+    sets.iter().flatten().for_each(|input| executor.release(&input.tensor));
+}
+
+/// The inputs of the nth repetition.
+///
+/// # Errors
+/// [`Error::WrongState`] when there are none.
+pub fn input_set(sets: &Sets, nth: usize) -> Result<&[Input]> {
+    let missing = || Error::WrongState { call: "bench", reason: "there are no inputs".into() };
+    sets.get(nth % sets.len().max(1)).map(Vec::as_slice).ok_or_else(missing)
 }
 
 /// An input by its place.

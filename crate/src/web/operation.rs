@@ -15,7 +15,7 @@ use crate::ops::{Activation, Combine, ConvOptions, ConvWeight, LinearWeight};
 use crate::recording::Recorder;
 use crate::tensor::{DType, Tensor};
 use crate::weights::blocks::Block;
-use crate::{CancelFlag, Result};
+use crate::{CancelFlag, Error, Result};
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
@@ -82,11 +82,12 @@ pub struct Operation {
 }
 
 /// Records the operation on its inputs, and gives its output.
-type Record = dyn Fn(&mut Recorder) -> Result<Tensor>;
+type Record = dyn Fn(&mut Recorder, &[Tensor]) -> Result<Tensor>;
 
 struct Work {
     executor: Rc<Executor>,
-    inputs: Vec<Tensor>,
+    /// Repetitions take turns between them, as layers of a model have weights of their own.
+    sets: [Vec<Tensor>; 2],
     output: Tensor,
     record: Box<Record>,
     /// So many repetitions in one program, and the program.
@@ -95,7 +96,7 @@ struct Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.inputs.iter().chain([&self.output]).for_each(|tensor| self.executor.release(tensor));
+        self.sets.iter().flatten().chain([&self.output]).for_each(|tensor| self.executor.release(tensor));
     }
 }
 
@@ -119,10 +120,11 @@ impl Operation {
         };
         let x_tensor = Tensor::resident(DType::F32, &[m, k]);
         let matrix = Tensor::resident(dtype, &LinearWeight::shape(dtype, k, n));
-        let inputs = vec![(x_tensor.clone(), bytemuck::cast_slice(x).to_vec()), (matrix.clone(), weight)];
-        let weight = LinearWeight { matrix, columns: n };
-        Self::new(engine, inputs, move |rec| {
-            rec.linear(&x_tensor, &weight, None, Activation::None, Combine::None)
+        let inputs = vec![(x_tensor, bytemuck::cast_slice(x).to_vec()), (matrix, weight)];
+        Self::new(engine, inputs, move |rec, inputs| {
+            let [x, matrix] = inputs else { return Err(missing()) };
+            let weight = LinearWeight { matrix: matrix.clone(), columns: n };
+            rec.linear(x, &weight, None, Activation::None, Combine::None)
         })
     }
 
@@ -138,10 +140,12 @@ impl Operation {
         let AttentionShape { heads, queries, keys, head_dim: d } = parse("shape", SIZES, shape)?;
         let tensors = [queries, keys, keys].map(|tokens| Tensor::resident(DType::F32, &[heads, tokens, d]));
         let bytes = [q, k, v].map(|values| bytemuck::cast_slice(values).to_vec());
-        let inputs = tensors.clone().into_iter().zip(bytes).collect();
-        let [q, k, v] = tensors;
+        let inputs = tensors.into_iter().zip(bytes).collect();
         let scale = 1.0 / (d as f32).sqrt();
-        Self::new(engine, inputs, move |rec| rec.attention(&q, &k, &v, scale, None, 0.0))
+        Self::new(engine, inputs, move |rec, inputs| {
+            let [q, k, v] = inputs else { return Err(missing()) };
+            rec.attention(q, k, v, scale, None, 0.0)
+        })
     }
 
     /// One frame of a convolution: frames `[frames, height, width, channelsIn]`, weight `[frames, kernel, kernel, channelsIn, channelsOut]`
@@ -162,12 +166,17 @@ impl Operation {
                 (frame, bytemuck::cast_slice(piece).to_vec())
             })
             .collect();
-        let frames_in: Vec<Tensor> = inputs.iter().map(|(frame, _)| frame.clone()).collect();
         let rows = [frames, kernel, kernel, channels_in].iter().product();
         let matrix = Tensor::resident(DType::F32, &LinearWeight::shape(DType::F32, rows, channels_out));
-        inputs.push((matrix.clone(), bytemuck::cast_slice(weight).to_vec()));
-        let weight = ConvWeight { matrix, channels_in, channels_out, kernel: [frames, kernel, kernel] };
-        Self::new(engine, inputs, move |rec| {
+        inputs.push((matrix, bytemuck::cast_slice(weight).to_vec()));
+        Self::new(engine, inputs, move |rec, inputs| {
+            let [frames_in @ .., matrix] = inputs else { return Err(missing()) };
+            let weight = ConvWeight {
+                matrix: matrix.clone(),
+                channels_in,
+                channels_out,
+                kernel: [frames, kernel, kernel],
+            };
             let frames: Vec<_> = frames_in.iter().map(Some).collect();
             rec.conv(&frames, &weight, None, ConvOptions::same(kernel), None)
         })
@@ -190,7 +199,7 @@ impl Operation {
         let work = self.work.clone();
         future_to_promise(async move {
             let mut rec = Recorder::new();
-            let result = (work.record)(&mut rec)?;
+            let result = (work.record)(&mut rec, &work.sets[0])?;
             rec.copy(&result, &work.output)?;
             let program = work.executor.prepare(&rec.finish())?;
             work.executor.run(&program, &CancelFlag::new()).await?;
@@ -204,20 +213,24 @@ impl Operation {
     fn new(
         engine: &Engine,
         inputs: Vec<(Tensor, Vec<u8>)>,
-        record: impl Fn(&mut Recorder) -> Result<Tensor> + 'static,
+        record: impl Fn(&mut Recorder, &[Tensor]) -> Result<Tensor> + 'static,
     ) -> Result<Self> {
+        let set =
+            || inputs.iter().map(|(tensor, _)| Tensor::resident(tensor.dtype(), tensor.shape())).collect();
+        let sets: [Vec<Tensor>; 2] = [set(), set()];
         // Whether the shapes fit, before anything is on the device.
-        let output = Tensor::resident(DType::F32, record(&mut Recorder::new())?.shape());
-        let work = Work {
-            executor: engine.executor.clone(),
-            inputs: inputs.iter().map(|(tensor, _)| tensor.clone()).collect(),
-            output,
-            record: Box::new(record),
-            program: RefCell::new(None),
-        };
-        inputs.iter().try_for_each(|(tensor, bytes)| work.executor.upload(tensor, bytes))?;
+        let output = Tensor::resident(DType::F32, record(&mut Recorder::new(), &sets[0])?.shape());
+        let executor = engine.executor.clone();
+        let work = Work { executor, sets, output, record: Box::new(record), program: RefCell::new(None) };
+        for (tensor, (_, bytes)) in work.sets.iter().flat_map(|set| set.iter().zip(&inputs)) {
+            work.executor.upload(tensor, bytes)?;
+        }
         Ok(Self { work: Rc::new(work) })
     }
+}
+
+fn missing() -> Error {
+    Error::WrongState { call: "operation", reason: "inputs are missing".into() }
 }
 
 impl Work {
@@ -230,7 +243,7 @@ impl Work {
             return Ok(program.clone());
         }
         let mut rec = Recorder::new();
-        (0..times).try_for_each(|_| (self.record)(&mut rec).map(drop))?;
+        self.sets.iter().cycle().take(times).try_for_each(|set| (self.record)(&mut rec, set).map(drop))?;
         let program = Rc::new(self.executor.prepare(&rec.finish())?);
         *kept = Some((times, program.clone()));
         Ok(program)
