@@ -1,6 +1,7 @@
 // Formula: as gemm.wgsl, 32 x 64 results eight neighbouring invocations that broadcast to each other what they load of
 //   a: each has all rows of eight columns. 12 loads for 1,024 products. With 40 rows there were fewer, but the code of
-//   a turn, 24 KB on lavapipe, would hardly fit into a core's 32 KB of instructions: it took a third longer.
+//   a turn, 24 KB on lavapipe, would hardly fit into a core's 32 KB of instructions: it took a third longer. With SHORT
+//   16 rows: throughout they would be 7 to 10% slower, but the last rows of a product may not fill more.
 // Layouts: as gemm_quad.wgsl, with storage textures. Invocations of a workgroup are one subgroup, in its order
 //   (octet_probe.wgsl).
 // Grid: one workgroup for a block, down the columns of blocks, folded.
@@ -8,7 +9,11 @@
 
 //#include "shared/gemm.wgsl"
 
+//#if SHORT
+const ROWS = 16u;
+//#else
 const ROWS = 32u;
+//#endif
 
 // Of eight rows, by row; of four columns and, from the eighth on, of four others 32 further on.
 alias Sums = array<vec4<f32>, 16>;
@@ -84,8 +89,10 @@ fn main(
 
     let row0 = row_source(row + thread);
     let row1 = row_source(row + 8u + thread);
+    //#if !SHORT
     let row2 = row_source(row + 16u + thread);
     let row3 = row_source(row + 24u + thread);
+    //#endif
     var sums0 = Sums();
     var sums1 = Sums();
     var sums2 = Sums();
@@ -109,8 +116,10 @@ fn main(
     for (var tap = 0u; tap < params.gemm.taps; tap++) {
         let source0 = tap_source(row0, tap);
         let source1 = tap_source(row1, tap);
+        //#if !SHORT
         let source2 = tap_source(row2, tap);
         let source3 = tap_source(row3, tap);
+        //#endif
         for (var first = 0u; first < vectors; first += span) {
             //#if QUANT8|QUANT4
             let elements0 = elements(first * 4u, j);
@@ -124,8 +133,10 @@ fn main(
                 let k = first_k + (tap * vectors + vector) * 4u;
                 let a0 = load_tap(source0, vector);
                 let a1 = load_tap(source1, vector);
+                //#if !SHORT
                 let a2 = load_tap(source2, vector);
                 let a3 = load_tap(source3, vector);
+                //#endif
                 // One half of the columns after the other: the weights of both are more than a core has registers for.
                 //#if QUANT8|QUANT4
                 let left = widen_quants(pack_quants(packs0, k), scales0, k);
@@ -134,8 +145,10 @@ fn main(
                 //#endif
                 add_rows(&sums0, LEFT, a0, left);
                 add_rows(&sums1, LEFT, a1, left);
+                //#if !SHORT
                 add_rows(&sums2, LEFT, a2, left);
                 add_rows(&sums3, LEFT, a3, left);
+                //#endif
                 //#if QUANT8|QUANT4
                 let right = widen_quants(pack_quants(packs1, k), scales1, k);
                 //#else
@@ -143,8 +156,10 @@ fn main(
                 //#endif
                 add_rows(&sums0, RIGHT, a0, right);
                 add_rows(&sums1, RIGHT, a1, right);
+                //#if !SHORT
                 add_rows(&sums2, RIGHT, a2, right);
                 add_rows(&sums3, RIGHT, a3, right);
+                //#endif
             }
         }
     }
@@ -163,7 +178,7 @@ fn main(
         }
         let left = pick_rows(&sums0, &sums1, &sums2, &sums3, LEFT, i);
         let right = pick_rows(&sums0, &sums1, &sums2, &sums3, RIGHT, i);
-        for (var group = 0u; group < 4u; group++) {
+        for (var group = 0u; group < ROWS / 8u; group++) {
             let at = row + group * 8u + i;
             let first = ends.out + at * ends.width + ends.column + j;
             if at < ends.rows && j < ends.columns {
@@ -178,7 +193,7 @@ fn main(
     for (var i = 0u; i < full_turns; i++) {
         let left = pick_rows(&sums0, &sums1, &sums2, &sums3, LEFT, i);
         let right = pick_rows(&sums0, &sums1, &sums2, &sums3, RIGHT, i);
-        for (var group = 0u; group < 4u; group++) {
+        for (var group = 0u; group < ROWS / 8u; group++) {
             for (var half = 0u; half < 2u; half++) {
                 let sum = select(pick_row(left, group), pick_row(right, group), half == 1u);
                 store(ends, row + group * 8u + i, j + half * 32u, sum);

@@ -162,12 +162,12 @@ fn linear_of_quantised_matrices() {
 #[test]
 fn linear_of_full_tiles() {
     agree_within(SMALL, 3, TOLERANCE, |case| {
-        let (m, k, n) = (case.size(30..=40), 4 * case.size(1..=20), 64 * case.size(1..=2));
+        let (m, k, n) = (case.size(25..=48), 4 * case.size(1..=20), 64 * case.size(1..=2));
         linear(case, [m, k, n])
     });
     for block in [Block::Q8_0, Block::Q4K] {
         agree_within(SMALL, 1, TOLERANCE, |case| {
-            let (m, n) = (case.size(56..=64), 64 * case.size(1..=2));
+            let (m, n) = (case.size(40..=64), 64 * case.size(1..=2));
             quantised(case, block, [m, n])
         });
     }
@@ -448,6 +448,16 @@ fn conv_of_middling_frames() {
         let (h, w) = (case.size(3..=40), case.size(3..=30));
         let (c, n) = (case.size(1..=50), case.size(1..=50));
         let (c, n) = (even(case, c), even(case, n));
+        conv(case, [h, w], [c, n])
+    });
+}
+
+/// Fewer pixels than most tiles have rows.
+#[test]
+fn conv_of_few_pixels() {
+    agree_within(SMALL, 8, TOLERANCE, |case| {
+        let (h, w) = (case.size(3..=4), case.size(3..=4));
+        let (c, n) = (4 * case.size(1..=4), 64 * case.size(1..=2));
         conv(case, [h, w], [c, n])
     });
 }

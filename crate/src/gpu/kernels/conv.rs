@@ -50,6 +50,7 @@ pub(super) fn lower(op: &Conv, limits: &Limits) -> Result<Vec<Dispatch>> {
             let pixels = rows.start * out_width..rows.end * out_width;
             let gemm = Gemm {
                 rows: pixels.len(),
+                all_rows: pixels.len(),
                 columns: n,
                 channels,
                 taps,

@@ -10,8 +10,11 @@ use crate::quants::Bits;
 const SKINNY_ROWS: usize = 4;
 
 /// Of a tile of those that read textures.
-const TEXEL_ROWS: usize = 32;
+pub(super) const TEXEL_ROWS: usize = 32;
 pub(super) const TEXEL_COLUMNS: usize = 64;
+
+/// Of a tile of octets for the last rows.
+pub(super) const SHORT_ROWS: usize = 16;
 
 /// How many times as wide as a matrix a tile is not to be; the widest tiles count as those of 64.
 const NARROW: usize = 4;
@@ -37,6 +40,8 @@ pub(super) enum Family {
     Tall,
     /// The same of eight invocations that broadcast values, where the device has octets.
     Octet,
+    /// 16 x 64 results of them, for the last rows of a product.
+    Short,
     /// 1 x 4 results an invocation, without barriers.
     Skinny,
 }
@@ -56,6 +61,8 @@ pub(super) enum Combination {
 #[derive(Debug, Clone)]
 pub(super) struct Gemm {
     pub(super) rows: usize,
+    /// The same with those of another dispatch, when the last ones have one of their own.
+    pub(super) all_rows: usize,
     pub(super) columns: usize,
     pub(super) channels: usize,
     pub(super) taps: usize,
@@ -114,7 +121,7 @@ impl Family {
             Self::Matrix(Fragment::Sixteen) => "MATRIX16",
             Self::Direct => "DIRECT",
             Self::Quad | Self::Tall => "QUAD",
-            Self::Octet => "OCTET",
+            Self::Octet | Self::Short => "OCTET",
             Self::Skinny => "SKINNY",
         }
     }
@@ -137,6 +144,7 @@ impl Family {
             Self::Quad => (16, 32, 8),
             Self::Tall => (TEXEL_ROWS, TEXEL_COLUMNS, 2),
             Self::Octet => (TEXEL_ROWS, TEXEL_COLUMNS, 1),
+            Self::Short => (SHORT_ROWS, TEXEL_COLUMNS, 1),
             Self::Skinny => (1, 4, 64),
         }
     }
@@ -159,18 +167,22 @@ impl Gemm {
     /// The family of quads that read textures; of octets alone when the weight is to lie in panels.
     fn texel_family(&self, in_panels: bool, limits: &Limits) -> Family {
         // Whether tiles are full but for such a part, and their rows of one product alone.
-        let fills = |family: Family, part: usize| {
-            let (rows, columns, _) = family.tile();
+        let fills = |rows: usize, part: usize| {
             let full = |size: usize, tile| size.next_multiple_of(tile) - size <= size / part;
-            let whole = self.products == 1 || self.rows.is_multiple_of(self.products * rows);
-            whole && full(self.rows, rows) && full(self.columns, columns)
+            let whole = self.products == 1 || self.rows.is_multiple_of(self.products * TEXEL_ROWS);
+            whole && full(self.all_rows, rows) && full(self.columns, TEXEL_COLUMNS)
         };
-        if in_panels || (limits.octets && fills(Family::Octet, 4)) {
-            Family::Octet
-        } else if fills(Family::Tall, 8) {
-            Family::Tall
+        let last = if self.rows < self.all_rows {
+            SHORT_ROWS
         } else {
-            Family::Quad
+            TEXEL_ROWS.min(self.rows.next_multiple_of(SHORT_ROWS))
+        };
+        let octets = in_panels || (limits.octets && fills(last, 4));
+        match octets {
+            true if self.rows <= SHORT_ROWS => Family::Short,
+            true => Family::Octet,
+            false if fills(TEXEL_ROWS, 8) => Family::Tall,
+            false => Family::Quad,
         }
     }
 
@@ -188,7 +200,8 @@ impl Gemm {
         let format = bindings.get(1).and_then(|weight| format_flag(weight.tensor.dtype()));
         let quants = bindings.get(1).map_or([0; 4], |weight| quant_words(&weight.tensor));
         let depth = self.taps * self.channels;
-        let flops = 2 * self.rows as u64 * self.columns as u64 * depth as u64;
+        let flops_of = |rows: usize| 2 * rows as u64 * self.columns as u64 * depth as u64;
+        let flops = flops_of(self.rows);
         // Quantised weights are read from textures in octets alone: others have large ones widened.
         let quantised =
             bindings.get(1).is_some_and(|weight| matches!(weight.tensor.dtype(), DType::Quants(_)));
@@ -196,15 +209,19 @@ impl Gemm {
         let lies_in_panels = self.weight.row < self.columns;
         let texels = vectors
             && family == Family::Quad
-            && (lies_in_panels || flops >= limits.texel_flops)
-            && (!quantised || texel_family == Family::Octet)
+            && (lies_in_panels || flops_of(self.all_rows) >= limits.texel_flops)
+            && (!quantised || matches!(texel_family, Family::Octet | Family::Short))
             && read_as_texels(&mut bindings, &[Rows::whole(self.channels), self.weight]);
         let stride = if texels { self.weight.panel } else { self.weight.row };
         let family = if texels { texel_family } else { family };
-        let tall = (family == Family::Tall).then_some("TALL");
+        let size = match family {
+            Family::Tall => Some("TALL"),
+            Family::Short => Some("SHORT"),
+            _ => None,
+        };
         let halves = in_halves(shader, family, vectors, limits).then_some("HALVES");
         let vectors = vectors.then_some("VEC4");
-        let flags = [Some(family.flag()), vectors, format, texels.then_some("TEXELS"), tall, halves];
+        let flags = [Some(family.flag()), vectors, format, texels.then_some("TEXELS"), size, halves];
         let activation = match self.activation {
             Activation::None => 0,
             Activation::GeluTanh => 1,

@@ -2,7 +2,8 @@
 //! adapters have large layers, quantised weights are written as f32 first, some columns at a time.
 
 use super::gemm::{
-    Combination, Family, Gemm, TEXEL_COLUMNS, aligned, expect_aligned, format_flag, quant_words, unused,
+    Combination, Family, Gemm, SHORT_ROWS, TEXEL_COLUMNS, TEXEL_ROWS, aligned, expect_aligned, format_flag,
+    quant_words, unused,
 };
 use super::norm::{modulated_rows, timesteps};
 use super::*;
@@ -48,8 +49,9 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
     };
     let widest = widened_columns(k, limits);
     let flops = 2 * (m * k) as u64 * n as u64;
-    let large = flops >= limits.texel_flops && m >= limits.rearranged_rows;
-    let widens = quantised && vectors && family == Family::Quad && large && widest > 0;
+    let texels = vectors && family == Family::Quad && flops >= limits.texel_flops;
+    let large = texels && m >= limits.rearranged_rows;
+    let widens = quantised && large && widest > 0;
     let slab = if widens { widest.min(n) } else { n };
     // What a tile reads of a weight is contiguous then, by which others than octets do not gain; textures alone are read so.
     let in_panels = limits.octets && large && Source::of(&Binding::read(&op.x), Rows::whole(k)).is_some();
@@ -76,9 +78,12 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
                 && Source::of(&Binding::read(&op.weight.matrix), cut).is_some_and(pays);
             (op.weight.matrix.clone(), if cuts { cut } else { Rows::whole(row) })
         };
-        for rows in pieces(m, most) {
+        let all = pieces(m, most)
+            .flat_map(|all| parts(all.clone(), texels && limits.octets).map(move |rows| (rows, all.len())));
+        for (rows, all_rows) in all {
             let gemm = Gemm {
                 rows: rows.len(),
+                all_rows,
                 columns: columns.len(),
                 channels: k,
                 taps: 1,
@@ -122,6 +127,13 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
         }
     }
     Ok(dispatches)
+}
+
+/// Rows, with octets those apart that are the last and fill no more than a tile for them.
+fn parts(rows: Range<usize>, octets: bool) -> impl Iterator<Item = Range<usize>> {
+    let last = rows.len() % TEXEL_ROWS;
+    let middle = rows.end - if octets && last <= SHORT_ROWS { last } else { 0 };
+    [rows.start..middle, middle..rows.end].into_iter().filter(|part| !part.is_empty())
 }
 
 /// Whether a layer is multiplied in 8-bit integers: only by tiles, and only where scales are those of the groups that x is rounded in.

@@ -186,6 +186,7 @@ impl<'a> Transforms<'a> {
             .map(|points| {
                 let gemm = Gemm {
                     rows: points.len() * padded,
+                    all_rows: points.len() * padded,
                     columns,
                     channels: depth,
                     taps: 1,
