@@ -4,7 +4,8 @@
 //   keys, d]; bias [heads, bias_stride] with distance j - i at bias_first + j - i; out [queries, heads of the whole
 //   tensor, d], written from head out_head on. d is a multiple of 4, and all but the bias start at whole vectors. An
 //   unused bias is q.
-// Grid: as DIRECT, QUAD, OCTET (shared/attention_direct.wgsl), or HEAD32, HEAD64, HEAD128 (attention_tiled.wgsl).
+// Grid: as DIRECT, QUAD (shared/attention_direct.wgsl), OCTET (attention_octet.wgsl), or without them HEAD32, HEAD64,
+//   HEAD128 (attention_tiled.wgsl).
 // Workgroup: as the family.
 
 struct Params {
@@ -79,8 +80,12 @@ fn bias_at(head: u32, query: u32, key: u32) -> f32 {
 }
 //#endif
 
-//#if DIRECT|QUAD|OCTET
+//#if OCTET
+//#include "shared/attention_octet.wgsl"
+//#else
+//#if DIRECT|QUAD
 //#include "shared/attention_direct.wgsl"
 //#else
 //#include "shared/attention_tiled.wgsl"
+//#endif
 //#endif

@@ -4,21 +4,14 @@
 //   16 queries of a head, and each loads four of the 16 keys for all: a software adapter reads storage lane by lane,
 //   which costs more than the arithmetic. With LONG too they take 32 keys at a time: queries and sums are read half as
 //   often. With TEXELS q, k and v are textures, and the sums an array of the invocation: with out they would be most of
-//   the time. With OCTET the textures are storage textures, and eight neighbours work on 32 queries and 32 keys. What
-//   is only done sometimes is a loop of one turn or none: both sides of a branch would be run. lavapipe runs such a
-//   loop once all the same, so that it has a variant without bias, PLAIN.
-// Layouts: as attention.wgsl. With QUAD invocations 4 i to 4 i + 3 of a workgroup are a quad (quad_probe.wgsl), with
-//   OCTET a workgroup is one subgroup (octet.wgsl).
-// Grid: one workgroup for 8 blocks of four queries (QUAD: 2 of 16; OCTET: one of 32), queries innermost, folded.
+//   the time. What is only done sometimes is a loop of one turn or none: both sides of a branch would be run.
+// Layouts: as attention.wgsl. With QUAD invocations 4 i to 4 i + 3 of a workgroup are a quad (quad_probe.wgsl).
+// Grid: one workgroup for 8 blocks of four queries (QUAD: 2 of 16), queries innermost, folded.
 // Workgroup: no memory.
 
-//#if OCTET|QUAD
+//#if QUAD
 // Invocations that work on the same keys, and their queries.
-//#if OCTET
-const SHARING = 8u;
-//#else
 const SHARING = 4u;
-//#endif
 const BLOCK_QUERIES = 4u * SHARING;
 //#endif
 
@@ -85,6 +78,8 @@ fn load_value(row: Row, c: u32) -> vec4<f32> {
 }
 //#endif
 
+//#include "shared/attention_scores.wgsl"
+
 // Rows of four consecutive keys.
 alias Rows = array<Row, 4>;
 
@@ -112,9 +107,6 @@ fn load_values(rows: Rows, c: u32) -> mat4x4<f32> {
     );
 }
 
-//#if OCTET
-//#include "shared/octet.wgsl"
-//#endif
 //#if QUAD
 // What one invocation of the quad has.
 fn from0(m: mat4x4<f32>) -> mat4x4<f32> {
@@ -158,7 +150,7 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    //#if OCTET|QUAD
+    //#if QUAD
     let blocks = (params.queries + BLOCK_QUERIES - 1u) / BLOCK_QUERIES;
     let block = workgroup_index(workgroup, grid) * (8u / SHARING) + thread / SHARING;
     // All take part in the broadcasts: blocks past the last are the last, and nothing of them is stored.
@@ -195,11 +187,9 @@ fn main(
     let keys = params.keys;
     let vectors = params.vectors;
     for (var key = 0u; key < keys; key += BLOCK_KEYS) {
-        //#if OCTET|QUAD
+        //#if QUAD
         let own_key = key + thread % SHARING * 4u;
         let own_rows = key_rows(head, own_key);
-        //#endif
-        //#if QUAD
         //#if LONG
         let more_rows = key_rows(head, own_key + 16u);
         //#endif
@@ -227,20 +217,12 @@ fn main(
             let queries = mat4x4<f32>(
                 load_query(q0, c), load_query(q1, c), load_query(q2, c), load_query(q3, c),
             );
-            //#if OCTET|QUAD
+            //#if QUAD
             let own_keys = load_keys(own_rows, c);
             s0 += from0(own_keys) * queries;
             s1 += from1(own_keys) * queries;
             s2 += from2(own_keys) * queries;
             s3 += from3(own_keys) * queries;
-            //#endif
-            //#if OCTET
-            s4 += from4(own_keys) * queries;
-            s5 += from5(own_keys) * queries;
-            s6 += from6(own_keys) * queries;
-            s7 += from7(own_keys) * queries;
-            //#endif
-            //#if QUAD
             //#if LONG
             let more_keys = load_keys(more_rows, c);
             s4 += from0(more_keys) * queries;
@@ -266,7 +248,6 @@ fn main(
         s6 *= params.scale;
         s7 *= params.scale;
         //#endif
-        //#if !PLAIN
         for (var once = 0u; once < params.has_bias; once++) {
             s0 += biases(head, query, key);
             s1 += biases(head, query, key + 4u);
@@ -279,7 +260,6 @@ fn main(
             s7 += biases(head, query, key + 28u);
             //#endif
         }
-        //#endif
         for (var once = 0u; once < is_last; once++) {
             s0 = end(key, s0);
             s1 = end(key + 4u, s1);
@@ -351,10 +331,8 @@ fn main(
             //#endif
         }
 
-        //#if OCTET|QUAD
-        let own_value_rows = value_rows(head, own_key);
-        //#endif
         //#if QUAD
+        let own_value_rows = value_rows(head, own_key);
         //#if LONG
         let more_value_rows = value_rows(head, own_key + 16u);
         //#endif
@@ -366,20 +344,12 @@ fn main(
         let value_rows3 = value_rows(head, key + 12u);
         //#endif
         for (var c = 0u; c < vectors; c++) {
-            //#if OCTET|QUAD
+            //#if QUAD
             let own_values = load_values(own_value_rows, c);
             var sum = from0(own_values) * s0;
             sum += from1(own_values) * s1;
             sum += from2(own_values) * s2;
             sum += from3(own_values) * s3;
-            //#endif
-            //#if OCTET
-            sum += from4(own_values) * s4;
-            sum += from5(own_values) * s5;
-            sum += from6(own_values) * s6;
-            sum += from7(own_values) * s7;
-            //#endif
-            //#if QUAD
             //#if LONG
             let more_values = load_values(more_value_rows, c);
             sum += from0(more_values) * s4;
@@ -426,48 +396,4 @@ fn store(at: vec4<u32>, count: u32, columns: mat4x4<f32>) {
     if count > 3u {
         out[at.w] = columns[3];
     }
-}
-
-// Columns times their factors.
-fn scaled(a: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(a[0] * by.x, a[1] * by.y, a[2] * by.z, a[3] * by.w);
-}
-
-fn weights(s: mat4x4<f32>, most: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(exp2(s[0] - most.x), exp2(s[1] - most.y), exp2(s[2] - most.z), exp2(s[3] - most.w));
-}
-
-//#if !PLAIN
-// Four keys' biases of a query.
-fn bias_column(head: u32, query: u32, key: u32) -> vec4<f32> {
-    return vec4<f32>(
-        bias_at(head, query, key),
-        bias_at(head, query, key + 1u),
-        bias_at(head, query, key + 2u),
-        bias_at(head, query, key + 3u),
-    );
-}
-
-fn biases(head: u32, query: u32, key: u32) -> mat4x4<f32> {
-    // A loop, because a compiler inlines every call.
-    var columns = array<vec4<f32>, 4>();
-    for (var i = 0u; i < 4u; i++) {
-        columns[i] = bias_column(head, query + i, key);
-    }
-    return mat4x4<f32>(columns[0], columns[1], columns[2], columns[3]);
-}
-//#endif
-
-// The last block of keys: the last key's bias, and nothing from keys past it.
-fn end(key: u32, s: mat4x4<f32>) -> mat4x4<f32> {
-    let keys = vec4<u32>(key) + vec4<u32>(0u, 1u, 2u, 3u);
-    let last = select(vec4<f32>(), vec4<f32>(params.last_key_bias), keys + 1u == vec4<u32>(params.keys));
-    let past = keys >= vec4<u32>(params.keys);
-    let never = vec4<f32>(NEVER);
-    return mat4x4<f32>(
-        select(s[0] + last, never, past),
-        select(s[1] + last, never, past),
-        select(s[2] + last, never, past),
-        select(s[3] + last, never, past),
-    );
 }

@@ -68,8 +68,11 @@ pub(super) fn lower(op: &Attention, limits: &Limits) -> Result<Vec<Dispatch>> {
                 && flops >= limits.texel_flops
                 && read_as_texels(&mut bindings, &[Rows::whole(d); 3]);
             let octets = texels && limits.octets;
-            let (flags, tile, workgroup_tiles): (&[_], _, _) =
-                if octets { (&["OCTET", "LONG"], 32, 1) } else { (flags, tile, workgroup_tiles) };
+            let (flags, tile, workgroup_tiles): (&[_], _, _) = match octets {
+                true if d <= 64 => (&["OCTET", "HEAD64"], 32, 1),
+                true => (&["OCTET", "HEAD128"], 32, 1),
+                false => (flags, tile, workgroup_tiles),
+            };
             let plain = octets && op.bias.is_none();
             if plain {
                 bindings.remove(BIAS);
