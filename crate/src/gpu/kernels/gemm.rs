@@ -13,7 +13,7 @@ const SKINNY_ROWS: usize = 4;
 pub(super) const TEXEL_ROWS: usize = 32;
 pub(super) const TEXEL_COLUMNS: usize = 64;
 
-/// Of a tile of octets for the last rows.
+/// Rows of a tile of quads without textures' larger ones, and of octets for the last rows.
 pub(super) const SHORT_ROWS: usize = 16;
 
 /// How many times as wide as a matrix a tile is not to be; the widest tiles count as those of 64.
@@ -141,7 +141,7 @@ impl Family {
             Self::Small => (32, 32, 1),
             Self::Matrix(fragment) => (8 * fragment.side(), 8 * fragment.side(), 1),
             Self::Direct => (8, 8, 32),
-            Self::Quad => (16, 32, 8),
+            Self::Quad => (SHORT_ROWS, 32, 8),
             Self::Tall => (TEXEL_ROWS, TEXEL_COLUMNS, 2),
             Self::Octet => (TEXEL_ROWS, TEXEL_COLUMNS, 1),
             Self::Short => (SHORT_ROWS, TEXEL_COLUMNS, 1),
@@ -167,21 +167,18 @@ impl Gemm {
     /// The family of quads that read textures; of octets alone when the weight is to lie in panels.
     fn texel_family(&self, in_panels: bool, limits: &Limits) -> Family {
         // Whether tiles are full but for such a part, and their rows of one product alone.
-        let fills = |rows: usize, part: usize| {
+        let fills = |rows: usize, tile: usize, part: usize| {
             let full = |size: usize, tile| size.next_multiple_of(tile) - size <= size / part;
             let whole = self.products == 1 || self.rows.is_multiple_of(self.products * TEXEL_ROWS);
-            whole && full(self.all_rows, rows) && full(self.columns, TEXEL_COLUMNS)
+            whole && full(rows, tile) && full(self.columns, TEXEL_COLUMNS)
         };
-        let last = if self.rows < self.all_rows {
-            SHORT_ROWS
-        } else {
-            TEXEL_ROWS.min(self.rows.next_multiple_of(SHORT_ROWS))
-        };
-        let octets = in_panels || (limits.octets && fills(last, 4));
+        let apart = self.rows < self.all_rows || self.rows <= SHORT_ROWS;
+        let last = if apart { SHORT_ROWS } else { TEXEL_ROWS };
+        let octets = in_panels || (limits.octets && fills(self.all_rows, last, 4));
         match octets {
             true if self.rows <= SHORT_ROWS => Family::Short,
             true => Family::Octet,
-            false if fills(TEXEL_ROWS, 8) => Family::Tall,
+            false if fills(self.rows, TEXEL_ROWS, 8) => Family::Tall,
             false => Family::Quad,
         }
     }

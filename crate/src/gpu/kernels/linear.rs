@@ -78,8 +78,8 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
                 && Source::of(&Binding::read(&op.weight.matrix), cut).is_some_and(pays);
             (op.weight.matrix.clone(), if cuts { cut } else { Rows::whole(row) })
         };
-        let all = pieces(m, most)
-            .flat_map(|all| parts(all.clone(), texels && limits.octets).map(move |rows| (rows, all.len())));
+        let all =
+            pieces(m, most).flat_map(|all| parts(all.clone(), texels).map(move |rows| (rows, all.len())));
         for (rows, all_rows) in all {
             let gemm = Gemm {
                 rows: rows.len(),
@@ -129,10 +129,10 @@ pub(super) fn lower(op: &Linear, limits: &Limits) -> Result<Vec<Dispatch>> {
     Ok(dispatches)
 }
 
-/// Rows, with octets those apart that are the last and fill no more than a tile for them.
-fn parts(rows: Range<usize>, octets: bool) -> impl Iterator<Item = Range<usize>> {
+/// Rows: with textures those apart that are the last and would fill half of a tile at most.
+fn parts(rows: Range<usize>, texels: bool) -> impl Iterator<Item = Range<usize>> {
     let last = rows.len() % TEXEL_ROWS;
-    let middle = rows.end - if octets && last <= SHORT_ROWS { last } else { 0 };
+    let middle = rows.end - if texels && last <= SHORT_ROWS { last } else { 0 };
     [rows.start..middle, middle..rows.end].into_iter().filter(|part| !part.is_empty())
 }
 
