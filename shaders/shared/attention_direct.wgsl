@@ -397,3 +397,8 @@ fn store(at: vec4<u32>, count: u32, columns: mat4x4<f32>) {
         out[at.w] = columns[3];
     }
 }
+
+// Columns times their factors.
+fn scaled(a: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(a[0] * by.x, a[1] * by.y, a[2] * by.z, a[3] * by.w);
+}

@@ -63,13 +63,6 @@ fn pick_keys(s: Scores, column: u32, i: u32) -> vec4<f32> {
     return select(low, high, i >= 4u);
 }
 
-fn all_scaled(s: Scores, by: vec4<f32>) -> Scores {
-    return Scores(
-        scaled(s.s0, by), scaled(s.s1, by), scaled(s.s2, by), scaled(s.s3, by),
-        scaled(s.s4, by), scaled(s.s5, by), scaled(s.s6, by), scaled(s.s7, by),
-    );
-}
-
 // The largest of the keys of a query.
 fn largest(s: Scores, column: u32) -> f32 {
     let low = max(max(s.s0[column], s.s1[column]), max(s.s2[column], s.s3[column]));
@@ -178,7 +171,14 @@ fn main(
             s.s6 += from6(own_keys) * own_queries;
             s.s7 += from7(own_keys) * own_queries;
         }
-        s = all_scaled(s, vec4<f32>(params.scale));
+        s.s0 *= params.scale;
+        s.s1 *= params.scale;
+        s.s2 *= params.scale;
+        s.s3 *= params.scale;
+        s.s4 *= params.scale;
+        s.s5 *= params.scale;
+        s.s6 *= params.scale;
+        s.s7 *= params.scale;
         //#if !PLAIN
         for (var once = 0u; once < params.has_bias; once++) {
             s.s0 += biases(head, query, key);
@@ -205,14 +205,8 @@ fn main(
         let last_most = most;
         most = max(most, vec4<f32>(largest(s, 0u), largest(s, 1u), largest(s, 2u), largest(s, 3u)));
         s = all_weights(s, most);
-        var keep = exp2(last_most - most);
+        let keep = exp2(last_most - most);
         weight = weight * keep + vec4<f32>(total(s, 0u), total(s, 1u), total(s, 2u), total(s, 3u));
-        for (var once = 0u; once < is_last; once++) {
-            // The sums end here: divide on the way.
-            let factor = 1.0 / weight;
-            keep *= factor;
-            s = all_scaled(s, factor);
-        }
 
         rescale(&low0, keep.x);
         rescale(&low1, keep.y);
@@ -230,6 +224,17 @@ fn main(
         add_values(&high0, &high1, &high2, &high3, RIGHT, s, value_rows, key, min(thread + 24u, vectors - 1u));
         //#endif
     }
+    let factor = 1.0 / weight;
+    rescale(&low0, factor.x);
+    rescale(&low1, factor.y);
+    rescale(&low2, factor.z);
+    rescale(&low3, factor.w);
+    //#if HEAD128
+    rescale(&high0, factor.x);
+    rescale(&high1, factor.y);
+    rescale(&high2, factor.z);
+    rescale(&high3, factor.w);
+    //#endif
     for (var i = 0u; i < 8u; i++) {
         let first = first_query + i * 4u;
         let low_left = pick_rows(&low0, &low1, &low2, &low3, LEFT, i);

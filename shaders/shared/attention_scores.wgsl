@@ -3,11 +3,6 @@
 // Grid: any.
 // Workgroup: no memory.
 
-// Columns times their factors.
-fn scaled(a: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(a[0] * by.x, a[1] * by.y, a[2] * by.z, a[3] * by.w);
-}
-
 fn weights(s: mat4x4<f32>, most: vec4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(exp2(s[0] - most.x), exp2(s[1] - most.y), exp2(s[2] - most.z), exp2(s[3] - most.w));
 }
