@@ -5,6 +5,7 @@ import {
   type Part,
   type Sentence,
   type Words,
+  anotherSentence,
   anySentence,
   choices,
   prompt,
@@ -38,7 +39,7 @@ export class Picker {
     }
     element("surprise", HTMLButtonElement).addEventListener("click", () => {
       if (this.#words) {
-        this.#choose(anySentence(this.#words));
+        this.#choose(anotherSentence(this.#words, this.#chosen()));
       }
     });
   }

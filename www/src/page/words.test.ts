@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { type Words, anySentence, choices, prompt, readWords, settle } from "./words.js";
+import { type Words, anotherSentence, anySentence, choices, prompt, readWords, settle } from "./words.js";
 
 const file = readFileSync(new URL("../../../models/small/words.json", import.meta.url));
 const words = JSON.parse(file.toString()) as Words;
@@ -46,6 +46,16 @@ describe("words of a model", () => {
     }
     expect(seen.size).toBeGreaterThan(1000);
     expect(choices(words, "colour", { place: "snow", time: "day" })).not.toContain("white");
+  });
+
+  it("makes another sentence than the last, if there is one", () => {
+    const last = anySentence(words, numbers(7));
+    expect(anySentence(words, numbers(7))).toEqual(last);
+    const another = anotherSentence(words, last, numbers(7));
+    expect(another).not.toEqual(last);
+    expect(settle(words, another)).toEqual(another);
+    // The same numbers again and again.
+    expect(anotherSentence(words, settle(words, {}), () => 0)).toEqual(settle(words, {}));
   });
 
   it("is read from a folder, and left out where there is none or it makes no sense", async () => {

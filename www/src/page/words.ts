@@ -82,6 +82,21 @@ export function anySentence(words: Words, random: () => number = Math.random): S
   });
 }
 
+/** Any sentence but this one, as far as there are others. */
+export function anotherSentence(
+  words: Words,
+  last: Partial<Sentence>,
+  random: () => number = Math.random,
+): Sentence {
+  const said = prompt(words, settle(words, last));
+  let sentence = anySentence(words, random);
+  // Not for ever: a model may have a single one.
+  for (let tries = 0; tries < 10 && prompt(words, sentence) === said; tries++) {
+    sentence = anySentence(words, random);
+  }
+  return sentence;
+}
+
 function choose(words: Words, pick: (part: Part, possible: string[]) => string | undefined): Sentence {
   const chosen: Record<Part, string> = { colour: "", thing: "", motion: "", place: "", time: "", camera: "" };
   for (const part of ORDER) {
