@@ -83,8 +83,21 @@ fn all_weights(s: Scores, most: vec4<f32>) -> Scores {
     );
 }
 
-// Rows times the factors that the invocations have of them.
-fn rescale(sums: ptr<function, Sums>, by: f32) {
+// Rows times the factors that the invocations have of them, a component a group of rows.
+fn rescale(
+    sums0: ptr<function, Sums>,
+    sums1: ptr<function, Sums>,
+    sums2: ptr<function, Sums>,
+    sums3: ptr<function, Sums>,
+    by: vec4<f32>,
+) {
+    rescale_group(sums0, by.x);
+    rescale_group(sums1, by.y);
+    rescale_group(sums2, by.z);
+    rescale_group(sums3, by.w);
+}
+
+fn rescale_group(sums: ptr<function, Sums>, by: f32) {
     rescale_half(sums, LEFT, by);
     rescale_half(sums, RIGHT, by);
 }
@@ -208,32 +221,20 @@ fn main(
         let keep = exp2(last_most - most);
         weight = weight * keep + vec4<f32>(total(s, 0u), total(s, 1u), total(s, 2u), total(s, 3u));
 
-        rescale(&low0, keep.x);
-        rescale(&low1, keep.y);
-        rescale(&low2, keep.z);
-        rescale(&low3, keep.w);
+        rescale(&low0, &low1, &low2, &low3, keep);
         // Loops of their own: the code of a turn of all would not fit into what a core has at hand of it.
         add_values(&low0, &low1, &low2, &low3, LEFT, s, value_rows, key, min(thread, vectors - 1u));
         add_values(&low0, &low1, &low2, &low3, RIGHT, s, value_rows, key, min(thread + 8u, vectors - 1u));
         //#if HEAD128
-        rescale(&high0, keep.x);
-        rescale(&high1, keep.y);
-        rescale(&high2, keep.z);
-        rescale(&high3, keep.w);
+        rescale(&high0, &high1, &high2, &high3, keep);
         add_values(&high0, &high1, &high2, &high3, LEFT, s, value_rows, key, min(thread + 16u, vectors - 1u));
         add_values(&high0, &high1, &high2, &high3, RIGHT, s, value_rows, key, min(thread + 24u, vectors - 1u));
         //#endif
     }
     let factor = 1.0 / weight;
-    rescale(&low0, factor.x);
-    rescale(&low1, factor.y);
-    rescale(&low2, factor.z);
-    rescale(&low3, factor.w);
+    rescale(&low0, &low1, &low2, &low3, factor);
     //#if HEAD128
-    rescale(&high0, factor.x);
-    rescale(&high1, factor.y);
-    rescale(&high2, factor.z);
-    rescale(&high3, factor.w);
+    rescale(&high0, &high1, &high2, &high3, factor);
     //#endif
     for (var i = 0u; i < 8u; i++) {
         let first = first_query + i * 4u;
